@@ -38,7 +38,7 @@ const char *brg_strerror(int err);
 
 /* The caller must look at the result. */
 #define BRG_CHECK __attribute__((warn_unused_result))
-#define BRG_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define BRG_PRINTF(text_at, first) __attribute__((format(printf, text_at, first)))
 
 /* For programmer errors only, never for input: stays on in release builds. */
 #define BRG_ASSERT(cond)                                                                           \
