@@ -18,6 +18,11 @@ if(BRG_SANITIZE)
     target_compile_options(brg_flags INTERFACE -fsanitize=${BRG_SANITIZE} -fno-sanitize-recover=all)
     target_link_options(brg_flags INTERFACE -fsanitize=${BRG_SANITIZE})
 endif()
+if(BRG_FUZZ)
+    # Every object counts the branches it takes; the runtime of libFuzzer joins in tests/fuzz.
+    target_compile_options(brg_flags INTERFACE -fsanitize=fuzzer-no-link)
+    target_link_options(brg_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # brg_library(NAME [libraries it may use]): every .c file of the current folder, as brg_NAME.
 function(brg_library name)
