@@ -1,0 +1,86 @@
+/* members.h - who may work, who is here, and for how long we believe it.
+ *
+ * A member is a CURVE key. It is enrolled by a join token or by the operator, and attaches with
+ * HELLO in each epoch; anything it sends renews its lease.
+ *
+ *   NONE --token, allow--> AWAY --HELLO--> ACTIVE --half a lease of silence--> SUSPECT
+ *                           ^               | ^--------------any message-----------'  |
+ *                           |             DRAIN                                  lease over
+ *                      restart of the       v                                         v
+ *                       coordinator      DRAINING --BYE--> LEFT                      LOST
+ *   any --revoke--> REVOKED             (LEFT and LOST come back by HELLO)
+ *
+ * Pure and flat; no pointers. One thread. Part of struct brg_coord. */
+#ifndef BRG_COORDINATOR_CORE_MEMBERS_H
+#define BRG_COORDINATOR_CORE_MEMBERS_H
+
+#include "coordinator/core/types.h"
+
+struct brg_member {
+    uint8_t key[BRG_KEY_BYTES];
+    uint64_t session;      /* of the process that attached last; 0 for none in this epoch */
+    uint64_t deadline_ns;  /* end of its lease while ACTIVE, SUSPECT or DRAINING */
+    uint64_t task_step;    /* the task it has, 0 for none ... */
+    uint64_t assigned_ns;  /* ... since when ... */
+    uint64_t last_task_ns; /* how long its last finished task took; 0 until one is finished */
+    uint32_t task_unit;    /* ... and of which unit, BRG_NO_UNIT for none */
+    uint32_t position;     /* of the run under way, BRG_NOBODY for none (a spare) */
+    uint32_t state;        /* enum brg_member_state */
+    uint32_t unfit;        /* 1: cannot do tasks of the run under way */
+    uint32_t drain_acked;  /* 1: was told that it may go */
+    uint32_t padding;
+};
+
+struct brg_token {
+    struct brg_digest hash;
+    uint64_t expires_s; /* Unix time, 0 = the slot is free */
+    uint32_t uses_left;
+    uint32_t revoked;
+};
+
+struct brg_members {
+    uint64_t lease_ns; /* > 0 */
+    uint32_t count;    /* slots in use are below this */
+    uint32_t token_count;
+    struct brg_member items[BRG_MEMBERS_MAX];
+    struct brg_token tokens[BRG_TOKENS_MAX];
+};
+
+/* brg_members_init - an empty table. asserts: lease_ns > 0 */
+void brg_members_init(struct brg_members *m, uint64_t lease_ns);
+
+/* brg_members_add - a stored member, before START; out *slot.
+ * errors: BRG_EFULL; BRG_EEXIST the key is in the table already */
+BRG_CHECK int brg_members_add(struct brg_members *m, const uint8_t *key, uint32_t state,
+                              uint32_t *slot);
+
+/* brg_members_add_token - a stored or new token. errors: BRG_EFULL, BRG_EEXIST */
+BRG_CHECK int brg_members_add_token(struct brg_members *m, const struct brg_token *token,
+                                    uint32_t *index);
+
+/* brg_members_find - the slot of `key`, or BRG_NOBODY. cost: O(count) */
+uint32_t brg_members_find(const struct brg_members *m, const uint8_t *key);
+
+/* What a HELLO came to. */
+enum brg_hello_result {
+    BRG_HELLO_REFUSED = 0,  /* an action says why */
+    BRG_HELLO_AGAIN = 1,    /* attached already, same process: the welcome had been lost */
+    BRG_HELLO_ATTACHED = 2, /* a new or returning process */
+};
+
+/* brg_members_hello - enrols and attaches; `*slot` is set unless refused. A process that takes over
+ * a key which is attached already gets it; the older one is refused and must not come back.
+ * Which is newer is told by `session`: a worker takes the time of its start, in nanoseconds. */
+enum brg_hello_result brg_members_hello(struct brg_members *m, const struct brg_coord_event *ev,
+                                        uint32_t *slot, struct brg_coord_actions *out);
+
+/* brg_members_is_here - 1 while its lease runs (ACTIVE, SUSPECT, DRAINING). */
+int brg_members_is_here(const struct brg_member *member);
+
+/* brg_members_heard - renews the lease of a member that is here; a SUSPECT is ACTIVE again. */
+void brg_members_heard(struct brg_members *m, uint32_t slot, uint64_t now_ns);
+
+/* brg_members_check - the invariants; asserts. */
+void brg_members_check(const struct brg_members *m);
+
+#endif

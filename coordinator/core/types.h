@@ -1,0 +1,185 @@
+/* types.h - the events that go into the coordinator's machine and the actions that come out.
+ *
+ * The machine is `brg_coord_step(state, event) -> actions` (coord.h). It has no I/O, clock,
+ * allocation, thread or floating point; the reactor and the simulator feed the same code.
+ *
+ * One turn of whoever runs it, in this order, is the contract that makes a crash harmless:
+ *
+ *   events of the turn -> step, step, ... -> all PERSIST_* actions in ONE synced write
+ *                                         -> only then every other action, in order
+ *
+ * So nothing leaves, and no file is dropped, that depends on a record not yet on disk. A write that
+ * fails stops the process. An action is never repeated after a restart; all of them are idempotent
+ * for their receiver, and the machine asks again where no answer comes. */
+#ifndef BRG_COORDINATOR_CORE_TYPES_H
+#define BRG_COORDINATOR_CORE_TYPES_H
+
+#include "base/digest.h"
+#include "coding/spec.h"
+
+#define BRG_MEMBERS_MAX 2048u
+#define BRG_TOKENS_MAX 256u
+#define BRG_RUNS_MAX 64u
+#define BRG_KEY_BYTES 32u
+#define BRG_NOBODY UINT32_MAX
+#define BRG_NO_UNIT UINT32_MAX
+#define BRG_COORD_ACTIONS_MAX 8192u
+
+/* On disk: numbers never change. */
+enum brg_member_state {
+    BRG_MEMBER_NONE = 0,     /* the slot is free */
+    BRG_MEMBER_AWAY = 1,     /* enrolled, not heard of in this epoch */
+    BRG_MEMBER_ACTIVE = 2,   /* its lease runs */
+    BRG_MEMBER_SUSPECT = 3,  /* half its lease went by in silence: gets nothing new */
+    BRG_MEMBER_DRAINING = 4, /* it is leaving: gets nothing new, what it holds is pulled first */
+    BRG_MEMBER_LEFT = 5,     /* it said goodbye */
+    BRG_MEMBER_LOST = 6,     /* its lease ran out */
+    BRG_MEMBER_REVOKED = 7,  /* the operator took its key away; for good */
+};
+
+/* On disk: numbers never change. */
+enum brg_run_state {
+    BRG_RUN_NONE = 0,
+    BRG_RUN_QUEUED = 1,   /* waits for the run before it */
+    BRG_RUN_OPENING = 2,  /* the shell reads its data, checkpoint and log */
+    BRG_RUN_ACTIVE = 3,   /* steps are made */
+    BRG_RUN_PAUSED = 4,   /* by the operator; resume queues it again */
+    BRG_RUN_FINISHED = 5, /* all steps made */
+    BRG_RUN_STOPPED = 6,  /* ended by the operator before its last step */
+    BRG_RUN_FAILED = 7,   /* the shell could not open it; the reason is an event */
+};
+
+/* Why a HELLO is turned away; travels in Refused.code. */
+enum brg_refusal {
+    BRG_REFUSED_UNKNOWN_KEY = 1,   /* not enrolled and no token given */
+    BRG_REFUSED_TOKEN_UNKNOWN = 2, /* no such token */
+    BRG_REFUSED_TOKEN_EXPIRED = 3, /* its time or its uses ran out */
+    BRG_REFUSED_TOKEN_REVOKED = 4, /* the operator revoked it */
+    BRG_REFUSED_KEY_REVOKED = 5,   /* the operator revoked the worker's key */
+    BRG_REFUSED_FULL = 6,          /* the table of members is full */
+    BRG_REFUSED_SAME_KEY = 7,      /* a newer process joined with the same key */
+};
+
+enum brg_coord_event_type {
+    BRG_EV_START = 1,    /* everything stored was added; `epoch` is this incarnation's */
+    BRG_EV_TICK,         /* a timer fired; early or stale ones change nothing */
+    BRG_EV_HELLO,        /* key, session, peer; token_hash + wall_s if has_token; run + step if
+                          * has_proof: the worker holds our own mark on that commit */
+    BRG_EV_BEAT,         /* member; run, step, unit it works on (unit BRG_NO_UNIT: idle) */
+    BRG_EV_DONE,         /* member; run, step, unit, digest, bytes: a share is ready there */
+    BRG_EV_FAULT,        /* member; run, step, unit; code: it cannot do this task */
+    BRG_EV_DRAIN,        /* member is leaving */
+    BRG_EV_BYE,          /* member has left */
+    BRG_EV_SHARE,        /* member; run, step, unit; code 0: the share is here, digest verified;
+                          * BRG_ECORRUPT: digest wrong; BRG_ENOENT: the member does not hold it */
+    BRG_EV_DECODED,      /* run, step: decoded, appended to the log and synced */
+    BRG_EV_APPLIED,      /* run, step: parameters of this version are ready */
+    BRG_EV_CHECKPOINTED, /* run, step: all files of it are durable */
+    BRG_EV_OPENED,       /* run, step: restored up to this committed step */
+    BRG_EV_OPEN_FAILED,  /* run: it cannot be opened */
+    BRG_EV_SUBMIT,       /* plan: a new run, queued */
+    BRG_EV_PAUSE,        /* run */
+    BRG_EV_RESUME,       /* run */
+    BRG_EV_STOP,         /* run */
+    BRG_EV_TOKEN_ADD,    /* token_hash, wall_s = expiry, uses */
+    BRG_EV_TOKEN_REVOKE, /* token_hash */
+    BRG_EV_ALLOW,        /* key: enrol without a token, or take a revocation back */
+    BRG_EV_REVOKE,       /* member */
+    BRG_EV_ASK_DRAIN,    /* member: the operator wants it to leave */
+};
+
+struct brg_scheme; /* coding/scheme.h */
+
+/* What the machine must know of a run; the shell keeps the rest. */
+struct brg_run_plan {
+    uint64_t run;
+    uint64_t steps;            /* > 0 */
+    uint64_t checkpoint_every; /* steps, > 0 */
+    uint64_t patience_ns;     /* 0: twice the fastest answer; then missing units are re-attempted */
+    uint64_t task_timeout_ns; /* a task is handed to somebody else after this, > 0 */
+    uint64_t pull_timeout_ns; /* a share not here after this is asked for again, > 0 */
+    uint32_t min_workers;     /* steps start when this many are active, > 0 */
+    uint32_t state;           /* enum brg_run_state */
+    struct brg_code_spec code;
+};
+
+struct brg_coord_event {
+    uint64_t now_ns; /* monotonic, never below that of the event before */
+    uint64_t epoch;  /* START; and of the message, for what a member sent */
+    uint64_t run, step, session, bytes;
+    uint64_t wall_s; /* Unix time, for tokens only */
+    uint64_t peer;   /* HELLO: the shell's handle of the connection, for the answer */
+    uint32_t type;   /* enum brg_coord_event_type */
+    uint32_t member, unit, uses;
+    int32_t code;
+    uint32_t has_token, has_proof;
+    uint8_t key[BRG_KEY_BYTES];
+    struct brg_digest digest;        /* DONE */
+    struct brg_digest token_hash;    /* HELLO, TOKEN_* */
+    const struct brg_run_plan *plan; /* SUBMIT; borrowed for the call */
+    struct brg_scheme *scheme;       /* OPENED; borrowed until CLOSE of the run is carried out */
+};
+
+enum brg_coord_action_type {
+    /* written together, synced, before anything else of the turn happens */
+    BRG_ACT_PERSIST_MEMBER = 1, /* member */
+    BRG_ACT_PERSIST_TOKEN,      /* token */
+    BRG_ACT_PERSIST_RUN,        /* run: its state */
+    BRG_ACT_PERSIST_COMMIT,     /* run, step */
+    BRG_ACT_PERSIST_CHECKPOINT, /* run, step */
+    /* messages */
+    BRG_ACT_SEND_WELCOME,   /* member */
+    BRG_ACT_SEND_REFUSED,   /* peer or (peer 0) member; code = enum brg_refusal */
+    BRG_ACT_SEND_REHELLO,   /* member: its session is not of this epoch */
+    BRG_ACT_SEND_RUN,       /* member: describe the run to it */
+    BRG_ACT_SEND_TASK,      /* member: run, step, unit, attempt; parameters of version step - 1 */
+    BRG_ACT_SEND_COMMIT,    /* member or BRG_NOBODY for all: run, step is committed */
+    BRG_ACT_SEND_RELEASE,   /* BRG_NOBODY (all): run is not worked on any more */
+    BRG_ACT_SEND_DRAIN_ACK, /* member: nothing of it is needed any more */
+    BRG_ACT_PULL,           /* member: fetch its share of run, step, unit; answered by SHARE */
+    /* compute and files; one queue, in order */
+    BRG_ACT_OPEN,         /* run: restore it; answered by OPENED or OPEN_FAILED */
+    BRG_ACT_CLOSE,        /* run: let its memory and files go */
+    BRG_ACT_DECODE,       /* run, step: the held units; answered by DECODED */
+    BRG_ACT_APPLY,        /* run, step: the optimizer; answered by APPLIED */
+    BRG_ACT_CHECKPOINT,   /* run, step: answered by CHECKPOINTED */
+    BRG_ACT_TRUNCATE_LOG, /* run, step: the log up to this step is not needed any more */
+    /* the rest */
+    BRG_ACT_ARM,  /* TICK is wanted at at_ns; replaces the timer before it */
+    BRG_ACT_HALT, /* a worker has proof of a step that the store has lost: stop the process */
+    BRG_ACT_NOTE, /* something worth telling the operator: code = enum brg_note */
+};
+
+/* What a NOTE tells; member, run, step and unit where they apply. */
+enum brg_note {
+    BRG_NOTE_ENROLLED = 1, /* a new key was enrolled by a token */
+    BRG_NOTE_JOINED,       /* a member attached */
+    BRG_NOTE_LOST,         /* its lease ran out */
+    BRG_NOTE_LEFT,         /* it said goodbye */
+    BRG_NOTE_DRAINING,
+    BRG_NOTE_SAME_KEY,       /* a newer process took over the key */
+    BRG_NOTE_REATTEMPT,      /* unit went to member: whoever had it is late or gone */
+    BRG_NOTE_STARVED,        /* too few workers to go on; steps wait */
+    BRG_NOTE_BAD_SHARE,      /* the share did not match its digest */
+    BRG_NOTE_DIGESTS_DIFFER, /* two members report different digests for one unit */
+    BRG_NOTE_UNFIT,          /* the member cannot do tasks of this run; code in `attempt` */
+    BRG_NOTE_RUN_STATE,      /* the run changed its state */
+    BRG_NOTE_CHECKPOINT,     /* run, step */
+};
+
+struct brg_coord_action {
+    uint64_t run, step, peer, at_ns;
+    uint32_t type; /* enum brg_coord_action_type */
+    uint32_t member, unit, token, attempt;
+    int32_t code;
+};
+
+struct brg_coord_actions {
+    uint32_t count; /* carried out in order; reset by each step */
+    struct brg_coord_action items[BRG_COORD_ACTIONS_MAX];
+};
+
+/* brg_coord_act - appends one action. asserts: there is room (the bound holds by construction). */
+void brg_coord_act(struct brg_coord_actions *out, struct brg_coord_action action);
+
+#endif

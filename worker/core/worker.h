@@ -1,0 +1,137 @@
+/* worker.h - the worker's machine: attach, fetch, compute, say so, hand over, leave.
+ *
+ *            WELCOME                 SIGTERM                DRAIN_ACK or deadline
+ *   CALLING --------> ATTACHED ----------------> DRAINING ----------------> GONE
+ *      ^  '- REFUSED for good -> GONE                                        ^
+ *      '------- REHELLO, newer epoch ----'            (a second SIGTERM) ----'
+ *
+ *   task: NONE --TASK--> FETCHING (data, parameters) --> COMPUTING --COMPUTED--> NONE, share held
+ *           ^-- COMMIT of its step or later, RELEASE, newer TASK: cancelled between microbatches
+ *
+ * A worker only ever answers: a task it has finished already is answered with DONE again, a share
+ * that is asked for again is sent again. What it holds is valid in one epoch only; a new
+ * incarnation of the coordinator starts it afresh, but for the data set, which a digest names.
+ *
+ * Pure: a step reads the state and one event, and nothing else. Flat, no pointers. One thread. */
+#ifndef BRG_WORKER_CORE_WORKER_H
+#define BRG_WORKER_CORE_WORKER_H
+
+#include "base/digest.h"
+
+#define BRG_WORKER_SHARES_MAX 8u /* shares of one step that a worker may hold */
+#define BRG_WORKER_ACTIONS_MAX 16u
+#define BRG_WORKER_NO_UNIT UINT32_MAX
+
+enum brg_worker_phase {
+    BRG_WORKER_CALLING = 1,
+    BRG_WORKER_ATTACHED,
+    BRG_WORKER_DRAINING,
+    BRG_WORKER_GONE,
+};
+
+enum brg_worker_task_state {
+    BRG_WTASK_NONE = 0,
+    BRG_WTASK_FETCHING = 1,
+    BRG_WTASK_COMPUTING = 2,
+};
+
+struct brg_worker_config {
+    uint64_t hello_every_ns; /* while CALLING, > 0 */
+    uint64_t fetch_retry_ns; /* a fetch that has not come is asked for again, > 0 */
+    uint64_t session;        /* of this process: rises with every start */
+};
+
+struct brg_worker {
+    struct brg_worker_config config;
+    uint64_t now_ns;
+    uint64_t epoch;         /* of the coordinator that welcomed us, 0 before the first */
+    uint64_t beat_every_ns; /* from WELCOME */
+    uint64_t next_hello_ns, next_beat_ns, fetch_again_ns, drain_deadline_ns;
+    uint64_t run;            /* the run described to us, 0 for none */
+    uint64_t params_version; /* the parameters at hand, UINT64_MAX for none */
+    uint64_t task_step;      /* 0 for no task */
+    uint64_t share_step;     /* the step that the held shares are of */
+    uint64_t committed;      /* the highest step of `run` known to be committed */
+    uint32_t phase;          /* enum brg_worker_phase */
+    uint32_t task_state;     /* enum brg_worker_task_state */
+    uint32_t task_unit, task_attempt;
+    uint32_t chunks_done; /* of the task, as the compute thread says */
+    uint32_t data_ready;  /* 1: the data of `run` is at hand */
+    uint32_t share_count;
+    uint32_t share_units[BRG_WORKER_SHARES_MAX];
+    uint32_t padding;
+};
+
+enum brg_worker_event_type {
+    BRG_WEV_START = 1,
+    BRG_WEV_TICK,
+    BRG_WEV_WELCOME,   /* epoch, beat_ns */
+    BRG_WEV_REFUSED,   /* retry */
+    BRG_WEV_REHELLO,   /* epoch */
+    BRG_WEV_RUN,       /* epoch, run; has_data: its data set is at hand already */
+    BRG_WEV_TASK,      /* epoch, run, step, unit, attempt */
+    BRG_WEV_COMMIT,    /* epoch, run, step */
+    BRG_WEV_RELEASE,   /* epoch, run */
+    BRG_WEV_WANT,      /* epoch, run, step, unit: the coordinator fetches a share */
+    BRG_WEV_DRAIN_ACK, /* epoch */
+    BRG_WEV_DATA,      /* run; code 0: it is here and its digest right; else it cannot be had */
+    BRG_WEV_PARAMS,    /* run, step = version: they are here */
+    BRG_WEV_PROGRESS,  /* unit = chunks done */
+    BRG_WEV_COMPUTED,  /* run, step, unit; code 0: the share is ready; else it failed */
+    BRG_WEV_TERMINATE, /* at_ns: leave by then */
+};
+
+struct brg_worker_event {
+    uint64_t now_ns; /* monotonic */
+    uint64_t epoch, run, step, beat_ns, at_ns;
+    uint32_t type; /* enum brg_worker_event_type */
+    uint32_t unit, attempt, retry, has_data;
+    int32_t code;
+};
+
+enum brg_worker_action_type {
+    BRG_WACT_SEND_HELLO = 1,
+    BRG_WACT_SEND_BEAT,  /* run, step, unit (or NO_UNIT), attempt = chunks done */
+    BRG_WACT_SEND_DONE,  /* run, step, unit, attempt */
+    BRG_WACT_SEND_FAULT, /* run, step, unit, code */
+    BRG_WACT_SEND_SHARE, /* run, step, unit: it is held, send what is wanted of it */
+    BRG_WACT_SEND_GONE,  /* run, step, unit: it is not held */
+    BRG_WACT_SEND_DRAIN, /* at_ns: the deadline */
+    BRG_WACT_SEND_BYE,
+    BRG_WACT_FETCH_DATA,   /* run */
+    BRG_WACT_FETCH_PARAMS, /* run, step = version; replaces a fetch of another version */
+    BRG_WACT_COMPUTE,      /* run, step, unit, with the parameters of version step - 1 */
+    BRG_WACT_CANCEL,       /* what is being computed; no COMPUTED is wanted of it */
+    BRG_WACT_DROP_SHARES,  /* all that are held */
+    BRG_WACT_DROP_PARAMS,  /* all that are held */
+    BRG_WACT_EXIT,         /* code: 0 left in order, else enum brg_err */
+    BRG_WACT_ARM,          /* TICK is wanted at at_ns; replaces the timer before it */
+};
+
+struct brg_worker_action {
+    uint64_t run, step, at_ns;
+    uint32_t type, unit, attempt;
+    int32_t code;
+};
+
+struct brg_worker_actions {
+    uint32_t count; /* carried out in order; reset by each step */
+    struct brg_worker_action items[BRG_WORKER_ACTIONS_MAX];
+};
+
+/* brg_worker_init - before START. errors: BRG_EINVAL config out of range */
+BRG_CHECK int brg_worker_init(struct brg_worker *w, const struct brg_worker_config *config);
+
+/* brg_worker_step - the one way in which the state changes.
+ *
+ * out:     what the caller must now do, in order
+ * errors:  BRG_EPROTO the coordinator said what makes no sense; state as before
+ * asserts: time that goes back
+ * cost:    O(1), no allocation */
+BRG_CHECK int brg_worker_step(struct brg_worker *w, const struct brg_worker_event *ev,
+                              struct brg_worker_actions *out);
+
+/* brg_worker_check - the invariants, for tests and the simulator after every step. Asserts. */
+void brg_worker_check(const struct brg_worker *w);
+
+#endif
