@@ -26,7 +26,7 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 fail() {
-    echo "FAILED (line ${BASH_LINENO[0]}): $*" >&2
+    echo "FAILED (line ${BASH_LINENO[-2]}): $*" >&2
     exit 1
 }
 
@@ -59,12 +59,8 @@ wait_exit() {
     wait "$2" || exit_status=$?
 }
 
-# A child that ended stays in the table until we wait for it: kill -0 alone would not notice.
-process_gone() {
-    ! kill -0 "$1" 2>/dev/null || [ "$(ps_state "$1")" = Z ]
-}
-
-ps_state() { sed -n 's/^State:[[:space:]]*\([A-Z]\).*/\1/p' "/proc/$1/status" 2>/dev/null; }
+# bash reaps its children as they end and keeps the status for wait: no zombie is left to see.
+process_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # stop PID [SIGNAL]: sends the signal (TERM if none) and waits until the process has ended.
 stop() {

@@ -21,12 +21,11 @@ say() {
 # shellcheck disable=SC2086 # file names of this tree hold no blanks
 {
     say "notes of work left to do belong into an issue" \
-        "$(grep -nE '(TODO|FIXME|XXX)([^A-Za-z]|$)' $sources || true)"
+        "$(grep -nE '(^|[^A-Za-z])(TODO|FIXME|XXX)([^A-Za-z]|$)' $sources || true)"
     say "assertions of libc vanish with NDEBUG: use BRG_ASSERT" \
         "$(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*<assert\.h>' $sources || true)"
     say "a unit test is named <module>_<situation>__<what_must_hold>" \
-        "$(grep -nE 'cmocka_unit_test[a-z_]*\([a-z0-9_]+' $sources | grep -vE '\([a-z0-9_]+__[a-z0-9_]+' ||
-            true)"
+        "$(grep -nE '^static void [a-z0-9_]+\(void \*\*' $sources | grep -vE '[a-z0-9]__[a-z0-9]' || true)"
     say "tabs: indentation is four blanks" "$(grep -nE "$(printf '\t')" $sources || true)"
 }
 say "NDEBUG would switch assertions off" \
