@@ -261,7 +261,7 @@ static int may_end(struct brg_rounds *r, const struct brg_members *m, uint64_t n
     uint64_t wake_ns = BRG_POLICY_NEVER;
     const int end = brg_policy_may_end(&r->plan.code, &round, &wake_ns);
     if (wake_ns < *next_ns) *next_ns = wake_ns;
-    if (end) brg_scheme_commit(r->scheme, r->step, &held);
+    if (end) brg_scheme_commit(r->scheme, r->step, &held); /* T = 0: nothing is left over */
     return end;
 }
 
@@ -280,7 +280,7 @@ static void finish(struct brg_rounds *r, uint32_t target, struct brg_coord_actio
 /* ---- public ---- */
 
 void brg_rounds_open(struct brg_rounds *r, const struct brg_run_plan *plan,
-                     struct brg_scheme *scheme, uint64_t committed) {
+                     const struct brg_scheme *scheme, uint64_t committed) {
     BRG_ASSERT(r->phase == BRG_PHASE_IDLE);
     BRG_ASSERT(committed <= plan->steps);
     memset(r, 0, sizeof *r);

@@ -55,15 +55,15 @@ struct brg_progress {
 
 struct brg_rounds {
     struct brg_run_plan plan;
-    struct brg_scheme *scheme; /* NULL when IDLE */
-    uint64_t step;             /* under way: committed + 1; committed when not */
-    uint64_t committed;        /* the highest durable step; its record was persisted */
-    uint64_t started_ns;       /* when `step` was handed out */
-    uint64_t first_done_ns;    /* of the step's first answer, or BRG_POLICY_NEVER */
-    uint64_t decodable_ns;     /* the held units did for the code; BRG_POLICY_NEVER: not yet */
-    uint64_t checkpoint_step;  /* of the checkpoint being written, 0 for none */
-    uint64_t waited_steps;     /* steps in which a unit had to be re-attempted, since open */
-    uint32_t phase;            /* enum brg_phase */
+    const struct brg_scheme *scheme; /* NULL when IDLE */
+    uint64_t step;                   /* under way: committed + 1; committed when not */
+    uint64_t committed;              /* the highest durable step; its record was persisted */
+    uint64_t started_ns;             /* when `step` was handed out */
+    uint64_t first_done_ns;          /* of the step's first answer, or BRG_POLICY_NEVER */
+    uint64_t decodable_ns;    /* the held units did for the code; BRG_POLICY_NEVER: not yet */
+    uint64_t checkpoint_step; /* of the checkpoint being written, 0 for none */
+    uint64_t waited_steps;    /* steps in which a unit had to be re-attempted, since open */
+    uint32_t phase;           /* enum brg_phase */
     uint32_t unit_count;
     uint32_t waited;  /* 1: a unit of this step was re-attempted */
     uint32_t starved; /* 1: it was said that nobody is there to go on */
@@ -76,7 +76,7 @@ struct brg_rounds {
 /* brg_rounds_open - the run goes on after `committed`; steps start when workers are there.
  * asserts: IDLE. own: borrows scheme until the CLOSE action that ends the run. */
 void brg_rounds_open(struct brg_rounds *r, const struct brg_run_plan *plan,
-                     struct brg_scheme *scheme, uint64_t committed);
+                     const struct brg_scheme *scheme, uint64_t committed);
 
 /* brg_rounds_member_ready - a member attached or may work again: it gets a position if one is
  * vacant, the run's description and, in mid-step, work. */

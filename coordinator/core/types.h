@@ -117,7 +117,7 @@ struct brg_coord_event {
     struct brg_digest digest;        /* DONE */
     struct brg_digest token_hash;    /* HELLO, TOKEN_* */
     const struct brg_run_plan *plan; /* SUBMIT; borrowed for the call */
-    struct brg_scheme *scheme;       /* OPENED; borrowed until CLOSE of the run is carried out */
+    const struct brg_scheme *scheme; /* OPENED; borrowed until CLOSE of the run is carried out */
 };
 
 enum brg_coord_action_type {
