@@ -11,8 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RESERVE_BYTES 96u /* kept free for what must still follow a cut: quotes, cut, drops, end   \
-                           */
+#define RESERVE_BYTES                                                                              \
+    96u /* kept free for what must still follow a cut: quotes, cut, drops, end                     \
+         */
 #define MESSAGE_BYTES 2048u
 
 static _Atomic int log_level = BRG_LOG_INFO;
