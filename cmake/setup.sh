@@ -105,7 +105,7 @@ build_preset() {
     say "building build/$preset with $jobs jobs"
     log=build/$preset.build.log
     if ! cmake --build "$dir" --parallel "$jobs" ${1:+--target "$@"} >"$log" 2>&1; then
-        tail -n 40 "$log" >&2
+        grep -v '^\[[0-9]*/[0-9]*\] ' "$log" | tail -n 40 >&2
         die "build/$preset did not compile: see $log"
     fi
 }
