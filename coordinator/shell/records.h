@@ -16,8 +16,8 @@
 #include "base/digest.h"
 
 #define BRG_RECORD_VERSION 1u
-#define BRG_RECORD_NAME_BYTES 64u       /* with the closing NUL */
-#define BRG_RECORD_REASON_BYTES 256u    /* with the closing NUL */
+#define BRG_RECORD_NAME_BYTES 64u    /* with the closing NUL */
+#define BRG_RECORD_REASON_BYTES 256u /* with the closing NUL */
 #define BRG_RECORD_YAML_BYTES_MAX 65536u
 #define BRG_RECORD_TEXT_BYTES_MAX 1024u /* of an event */
 #define BRG_RECORD_KEY_BYTES 32u        /* a CURVE public key */
@@ -83,8 +83,8 @@ struct brg_record_run {
 
 /* A step that is committed: once this is synced the step counts, whatever dies. */
 struct brg_record_step {
-    uint64_t run, step; /* step from 1, no holes */
-    uint64_t epoch;     /* of the coordinator that committed it */
+    uint64_t run, step;                          /* step from 1, no holes */
+    uint64_t epoch;                              /* of the coordinator that committed it */
     uint64_t log_segment, log_offset, log_bytes; /* where its gradient is; bytes 0: not logged */
     struct brg_digest gradient;                  /* of the decoded float32 sum */
     double loss_sum;                             /* over `count` */
@@ -93,11 +93,11 @@ struct brg_record_step {
     uint64_t committed_ns;                       /* wall time */
     uint64_t round_ns;                           /* how long the step took */
     uint32_t attempt;
-    uint32_t used_count; /* shares that went in */
-    uint32_t waited;     /* 1: more were late than the code tolerates */
+    uint32_t used_count;                    /* shares that went in */
+    uint32_t waited;                        /* 1: more were late than the code tolerates */
     uint8_t used[BRG_RECORD_POSITIONS / 8]; /* bit i of byte i/8: position i went in */
     struct brg_digest previous;             /* digest of the step before; zeros for step 1 */
-    struct brg_digest digest; /* of this record packed, without these last 32 bytes */
+    struct brg_digest digest;               /* of this record packed, without these last 32 bytes */
 };
 
 /* Something an operator may want to read about. */

@@ -235,6 +235,8 @@ int brg_store_write_synced(struct brg_store *store, struct brg_store_batch *batc
         store->failed = brg_store_why_rocksdb(store->path, "a synced write", err, &store->why);
         return store->failed;
     }
+    store->failed = brg_store_witness_note(store);
+    if (store->failed != BRG_OK) return store->failed;
     for (uint32_t i = 0; i < batch->head_count; i++) {
         const int rc = brg_store_set_head(store, &batch->heads[i]);
         if (rc != BRG_OK) {

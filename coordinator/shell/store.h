@@ -10,10 +10,11 @@
  * A store that failed one write refuses every further one with the same error: after a failed
  * fsync the page cache may lie, so the process has to stop and open the store again.
  *
- * What opening proves: every run's commit records are there from step 1 on, each with the digest
- * of the one before. What it cannot prove is that the last records are there, since a damaged end
- * of the write-ahead log looks like a torn one; workers therefore report the last step they saw,
- * and a coordinator whose brg_store_head is behind that must stop (BRG_EBEHIND). */
+ * What opening proves: no acknowledged write is gone (file WITNESS, see store_witness.c), and every
+ * run's commit records are there from step 1 on, each with the digest of the one before. After a
+ * power cut the witness may be older than the last writes, and a damaged end of the write-ahead
+ * log looks like a torn one; workers therefore report the last step they saw, and a coordinator
+ * whose brg_store_head is behind that must stop (BRG_EBEHIND). */
 #ifndef BRG_STORE_H
 #define BRG_STORE_H
 

@@ -260,7 +260,12 @@ static int visit_last_event(void *context, const uint8_t *key, size_t key_bytes,
 
 static int read_state(struct brg_store *s, struct brg_why *why) {
     const struct brg_store_range last = {.family = BRG_STORE_EVENTS, .limit = 1, .newest = 1};
-    int rc = check_format(s, why);
+    int rc = brg_store_witness_open(s); /* before anything is written */
+    if (rc != BRG_OK) {
+        *why = s->why;
+        return rc;
+    }
+    rc = check_format(s, why);
     if (rc != BRG_OK) return rc;
     rc = brg_store_scan(s, &last, visit_last_event, s);
     if (rc == BRG_OK) rc = brg_store_verify_chain(s);
@@ -289,6 +294,7 @@ int brg_store_open(const char *path, struct brg_store **out, struct brg_why *why
     }
     s = calloc(1, sizeof *s);
     if (s == NULL) return brg_why_set(why, BRG_ENOMEM, "store %s: no memory left", path);
+    s->witness = -1;
     memcpy(s->path, path, strlen(path) + 1);
     rc = create_options(s);
     if (rc != BRG_OK) {
@@ -316,6 +322,7 @@ void brg_store_close(struct brg_store **store) {
     if (s->writing != NULL) rocksdb_writeoptions_destroy(s->writing);
     if (s->reading != NULL) rocksdb_readoptions_destroy(s->reading);
     if (s->options != NULL) rocksdb_options_destroy(s->options);
+    if (s->witness >= 0) (void)close(s->witness);
     free(s->heads);
     free(s);
     *store = NULL;

@@ -19,6 +19,7 @@ struct brg_store {
     struct brg_store_head *heads; /* of runs with committed steps, in no order */
     uint32_t head_count, head_room;
     uint64_t last_event; /* sequence given last, in a batch or in the store */
+    int witness;         /* descriptor of the file WITNESS; -1: not open */
     int failed;          /* BRG_OK, or the error of the write that failed */
     struct brg_why why;
     char path[BRG_FILE_PATH_BYTES];
@@ -34,5 +35,12 @@ BRG_CHECK int brg_store_set_head(struct brg_store *store, const struct brg_store
 /* brg_store_verify_chain - reads all commit records and fills the heads; sentence in store->why.
  * errors: BRG_ECORRUPT a hole or a digest that does not fit; BRG_EIO; BRG_EFULL; BRG_ENOMEM */
 BRG_CHECK int brg_store_verify_chain(struct brg_store *store);
+
+/* brg_store_witness_open - refuses a store that is behind its witness; sentence in store->why.
+ * errors: BRG_ECORRUPT synced writes are gone; BRG_EIO and others of brg_file_error */
+BRG_CHECK int brg_store_witness_open(struct brg_store *store);
+
+/* brg_store_witness_note - after an acknowledged write; not synced. errors: BRG_EIO, BRG_ENOSPC */
+BRG_CHECK int brg_store_witness_note(struct brg_store *store);
 
 #endif

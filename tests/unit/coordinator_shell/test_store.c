@@ -249,10 +249,59 @@ static void store_flipped_bit_in_the_log__is_refused(void **state) {
     refuse(BRG_ECORRUPT, "Corruption");
 }
 
-static void store_torn_end_of_the_log__loses_only_the_last_write(void **state) {
+/* As commit_and_die, but dies before the last write is acknowledged. */
+static int commit_and_die_in_the_last(const char *path) {
+    char witness[FOLDER_PATH_BYTES + 16];
+    uint8_t note[24];
+    struct brg_store *s = NULL;
+    (void)snprintf(witness, sizeof witness, "%s/WITNESS", path);
+    if (brg_store_open(path, &s, NULL) != BRG_OK || commit(s, 1, STEPS - 1) != BRG_OK) return 1;
+    const int fd = open(witness, O_RDWR | O_CLOEXEC);
+    if (pread(fd, note, sizeof note, 0) != sizeof note || commit(s, 1, 1) != BRG_OK) return 1;
+    if (pwrite(fd, note, sizeof note, 0) != sizeof note) return 1;
+    _exit(0);
+}
+
+static void store_acknowledged_writes_cut_off_the_log__are_missed(void **state) {
     (void)state;
     char wal[FOLDER_PATH_BYTES];
     assert_int_equal(folder_in_child(commit_and_die, folder), 0);
+    const int64_t size = folder_find(folder, ".log", wal);
+    assert_int_equal(truncate(wal, size - 500), 0); /* RocksDB takes this for a torn write */
+    refuse(BRG_ECORRUPT, "although they were synced");
+}
+
+/* A record of the log is: checksum u32, length u16, type u8, payload. Where a length is damaged so
+ * that it points behind the end, RocksDB takes the rest of the log for a torn write. */
+static void store_damaged_length_in_the_log__is_refused(void **state) {
+    (void)state;
+    char wal[FOLDER_PATH_BYTES], origin[FOLDER_PATH_BYTES + 8];
+    uint8_t log[32768];
+    uint32_t refused = 0;
+    assert_int_equal(folder_in_child(commit_and_die, folder), 0);
+    const int64_t size = folder_find(folder, ".log", wal);
+    const int fd = open(wal, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pread(fd, log, sizeof log, 0), size);
+    (void)close(fd);
+    (void)snprintf(origin, sizeof origin, "%s-origin", folder);
+    assert_int_equal(rename(folder, origin), 0);
+    for (int64_t at = 0; at + 7 < size; at += 7 + log[at + 4] + 256 * log[at + 5]) {
+        struct brg_store *s = NULL;
+        folder_copy(origin, folder);
+        assert_true(folder_find(folder, ".log", wal) == size);
+        folder_flip_bit(wal, at + 5); /* 4096 more */
+        assert_int_equal(brg_store_open(folder, &s, NULL), BRG_ECORRUPT);
+        folder_remove(folder);
+        refused++;
+    }
+    assert_true(refused >= STEPS);
+    folder_remove(origin);
+}
+
+static void store_torn_end_of_the_log__loses_only_the_last_write(void **state) {
+    (void)state;
+    char wal[FOLDER_PATH_BYTES];
+    assert_int_equal(folder_in_child(commit_and_die_in_the_last, folder), 0);
     const int64_t size = folder_find(folder, ".log", wal);
     assert_int_equal(truncate(wal, size - 10), 0);
     struct brg_store *s = open_store();
@@ -693,6 +742,8 @@ int main(void) {
         TEST(store_killed_after_any_write__has_every_acknowledged_step),
         TEST(store_killed_at_first_start__is_created_by_the_next),
         TEST(store_flipped_bit_in_the_log__is_refused),
+        TEST(store_acknowledged_writes_cut_off_the_log__are_missed),
+        TEST(store_damaged_length_in_the_log__is_refused),
         TEST(store_torn_end_of_the_log__loses_only_the_last_write),
         TEST(store_second_open__is_refused_by_the_lock),
         TEST(store_open_in_another_process__is_refused_by_the_lock),
