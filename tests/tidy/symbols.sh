@@ -11,8 +11,9 @@ checked=0
 
 archive_of() { echo "$build/$1/libbrg_$(echo "$1" | tr / _).a"; }
 
-# Objects of base/ that compute and do nothing else; assertions in base.c may print and abort.
-pure_base='^(arena|base|digest|prng)\.c\.o$'
+# Objects of base/ that compute and do nothing else; assertions in base.c may print and abort, and
+# why.c writes a sentence into the caller's buffer.
+pure_base='^(arena|base|digest|prng|why)\.c\.o$'
 base_symbols() {
     nm -A --defined-only --extern-only "$(archive_of base)" 2>/dev/null |
         awk -v pure="$pure_base" '
