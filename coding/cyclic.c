@@ -1,0 +1,283 @@
+/* cyclic.c - cyclic repetition with a random matrix (Tandon, Lei, Dimakis, Karampatziakis,
+ * "Gradient Coding", ICML 2017, Alg. 2).
+ *
+ * The chunks are cut into n blocks. Unit i mixes the blocks i, i+1, .. i+s (mod n) by row i of B:
+ *
+ *        block  0  1  2  3  4            s = 1, n = 5
+ *   unit 0     [x  x         ]
+ *   unit 1     [   x  x      ]     H [s, n] random with H 1 = 0; row i of B is the vector of the
+ *   unit 2     [      x  x   ]     null space of H with that support, scaled to length 1. So all
+ *   unit 3     [         x  x]     rows and 1 lie in a space of dimension n - s, and any n - s
+ *   unit 4     [x           x]     rows of B span it, 1 included.
+ *
+ * Numbers: random matrices are exact in double but can amplify the rounding of the shares. Hence
+ * the guards of scheme.h on every decode; a matrix is kept only where they hold with all units
+ * there and with any s neighbours gone, and is drawn again, a bounded number of times, where not.
+ * A decode is a pure function of (matrix, units at hand): the same set gives the same bits, other
+ * sets give the gradient with other last bits. Use frc where bits must not depend on who answers.
+ */
+#include "base/prng.h"
+#include "coding/dense.h"
+#include "coding/scheme_ops.h"
+
+#include <math.h>
+#include <string.h>
+
+_Static_assert(BRG_CYCLIC_S_MAX <= BRG_DENSE_SOLVE_MAX, "a decode must fit the solver");
+
+#define PROBES 64u /* random sets of s missing units that rate a matrix */
+
+/* Where the parts of scheme.table begin. `work` is all 0 once init is through. */
+struct parts {
+    size_t mix;  /* [n, s+1], mix[i][j]: coefficient of block (i + j) mod n in unit i */
+    size_t a0;   /* [n], the shortest a with a B = 1 */
+    size_t null; /* [n, s], column k is row k of N: N B = 0, rows orthonormal */
+    size_t work; /* [n, n] B in full; [n, s] H, later N by rows; [2 n] vectors */
+    size_t end;
+};
+
+static struct parts parts_of(const struct brg_code_spec *spec) {
+    const size_t n = spec->n, s = spec->s;
+    struct parts p = {.mix = 0};
+    p.a0 = p.mix + n * (s + 1);
+    p.null = p.a0 + n;
+    p.work = p.null + n * s;
+    p.end = p.work + n * n + n * s + 2 * n;
+    return p;
+}
+
+static size_t table_count(const struct brg_code_spec *spec) {
+    return parts_of(spec).end;
+}
+
+static int check(const struct brg_code_spec *spec, struct brg_why *why) {
+    if (spec->s > BRG_CYCLIC_S_MAX) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "the code cyclic with s = %u would lose the gradient in rounding: set s "
+                           "to at most %u or use the code frc",
+                           spec->s, BRG_CYCLIC_S_MAX);
+    }
+    if (spec->chunks % spec->n != 0) {
+        const uint32_t most = BRG_CODE_CHUNKS_MAX / spec->n * spec->n;
+        const uint32_t above = (spec->chunks / spec->n + 1) * spec->n;
+        return brg_why_set(why, BRG_EINVAL,
+                           "the code cyclic cuts the batch into n = %u equal blocks, which %u "
+                           "chunks do not allow: set chunks to %u or use the code frc",
+                           spec->n, spec->chunks, above < most ? above : most);
+    }
+    return BRG_OK;
+}
+
+/* H by columns, h [n, s]: normal numbers, the last column minus the sum of the others. */
+static void draw(uint32_t n, uint32_t s, struct brg_prng *g, double *h) {
+    double *last = h + (size_t)(n - 1) * s;
+    memset(last, 0, s * sizeof *last);
+    for (uint32_t column = 0; column + 1 < n; column++) {
+        double *c = h + (size_t)column * s;
+        for (uint32_t r = 0; r < s; r++) c[r] = brg_prng_normal(g);
+        brg_dense_axpy(s, -1.0, c, last);
+    }
+}
+
+/* Row i of B from H: 1 at i, and the solution of H[:, i+1 .. i+s] x = -H[:, i] behind it. */
+static int mix_row(uint32_t n, uint32_t s, uint32_t i, const double *h, double *row) {
+    double a[BRG_CYCLIC_S_MAX * BRG_CYCLIC_S_MAX];
+    const double *own = h + (size_t)i * s;
+    for (uint32_t r = 0; r < s; r++) {
+        for (uint32_t j = 0; j < s; j++) a[r * s + j] = h[(size_t)((i + 1 + j) % n) * s + r];
+        row[1 + r] = -own[r];
+    }
+    row[0] = 1.0;
+    const int rc = brg_dense_solve(s, a, row + 1);
+    if (rc != BRG_OK) return rc;
+    const double length = sqrt(brg_dense_dot(s + 1, row, row));
+    if (!isfinite(length)) return BRG_ERANK;
+    for (uint32_t j = 0; j <= s; j++) row[j] /= length;
+    return BRG_OK;
+}
+
+/* One draw: B, then a0 and N from it. BRG_ERANK where anything is singular. */
+static int build(struct brg_scheme *scheme, struct brg_prng *g) {
+    const struct parts p = parts_of(&scheme->spec);
+    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+    double *mix = scheme->table + p.mix, *null = scheme->table + p.null;
+    double *full = scheme->table + p.work, *h = full + (size_t)n * n, *ones = h + (size_t)n * s;
+
+    draw(n, s, g, h);
+    memset(full, 0, (size_t)n * n * sizeof *full);
+    for (uint32_t i = 0; i < n; i++) {
+        double *row = mix + (size_t)i * (s + 1);
+        const int rc = mix_row(n, s, i, h, row);
+        if (rc != BRG_OK) return rc;
+        for (uint32_t j = 0; j <= s; j++) full[(size_t)i * n + (i + j) % n] = row[j];
+    }
+    double *null_rows = h; /* H has done its work */
+    const int rc = brg_dense_left_null(n, s, full, null_rows, scheme->table + p.a0, ones, ones + n);
+    if (rc != BRG_OK) return rc;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < s; k++) null[(size_t)i * s + k] = null_rows[(size_t)k * n + i];
+    }
+    return BRG_OK;
+}
+
+/* The guards: 1 where w recovers the sum and does not blow rounding up. */
+static int acceptable(const struct brg_scheme *scheme, const double *w) {
+    const double *mix = scheme->table + parts_of(&scheme->spec).mix;
+    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+    const double amplification = sqrt(brg_dense_dot(n, w, w) / n);
+    if (!(amplification <= BRG_CYCLIC_AMPLIFICATION_MAX)) return 0; /* also for NaN */
+    double sum[BRG_CODE_WORKERS_MAX];
+    for (uint32_t i = 0; i < n; i++) sum[i] = -1.0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (w[i] == 0.0) continue;
+        const double *row = mix + (size_t)i * (s + 1);
+        for (uint32_t j = 0; j <= s; j++) sum[i + j < n ? i + j : i + j - n] += w[i] * row[j];
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (!(fabs(sum[i]) <= BRG_CYCLIC_RESIDUAL_MAX)) return 0;
+    }
+    return 1;
+}
+
+static int decode(const struct brg_scheme *scheme, const struct brg_bits *available,
+                  double *weights) {
+    const struct parts p = parts_of(&scheme->spec);
+    const double *a0 = scheme->table + p.a0, *null = scheme->table + p.null;
+    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+    double m[BRG_CYCLIC_S_MAX * BRG_CYCLIC_S_MAX];
+    double target[BRG_CYCLIC_S_MAX] = {0.0}, c[BRG_CYCLIC_S_MAX];
+    double w[BRG_CODE_WORKERS_MAX];
+    uint32_t gone = 0;
+
+    if (brg_bits_count(available) < n - s) return BRG_ERANK;
+    for (uint32_t i = 0; i < n; i++) {
+        if (brg_bits_has(available, i)) continue;
+        memcpy(m + (size_t)gone * s, null + (size_t)i * s, s * sizeof *m);
+        target[gone++] = a0[i];
+    }
+    const int rc = brg_dense_least_norm(gone, s, m, target, c);
+    if (rc != BRG_OK) return rc;
+    for (uint32_t i = 0; i < n; i++) {
+        const int here = brg_bits_has(available, i);
+        w[i] = here ? a0[i] - brg_dense_dot(s, null + (size_t)i * s, c) : 0.0;
+    }
+    if (!acceptable(scheme, w)) return BRG_ERANK;
+    memcpy(weights, w, n * sizeof *w);
+    return BRG_OK;
+}
+
+/* How good a drawn matrix is: UINT32_MAX where it may not be used, since a decode fails with all
+ * units there or with s neighbours gone; else how many of PROBES random sets of s the guards
+ * refuse, which is how often a round will have to wait for one unit more. */
+static uint32_t faults_of(const struct brg_scheme *scheme, struct brg_prng *g) {
+    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+    double w[BRG_CODE_WORKERS_MAX];
+    struct brg_bits have;
+    uint32_t faults = 0;
+
+    brg_bits_fill(&have, n);
+    if (decode(scheme, &have, w) != BRG_OK) return UINT32_MAX;
+    for (uint32_t first = 0; first < n; first++) {
+        brg_bits_fill(&have, n);
+        for (uint32_t j = 0; j < s; j++) brg_bits_remove(&have, (first + j) % n);
+        if (decode(scheme, &have, w) != BRG_OK) return UINT32_MAX;
+    }
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        brg_bits_fill(&have, n);
+        for (uint32_t left = n, drop = s; left > 0; left--) { /* each s-subset alike likely */
+            if (brg_prng_below(g, left) >= drop) continue;
+            brg_bits_remove(&have, left - 1);
+            drop--;
+        }
+        if (decode(scheme, &have, w) != BRG_OK) faults++;
+    }
+    return faults;
+}
+
+/* Draw `number` of the spec's seed, and how good it is. */
+static uint32_t try_draw(struct brg_scheme *scheme, uint32_t number) {
+    struct brg_prng g = {brg_prng_mix(scheme->spec.seed, scheme->spec.n, scheme->spec.s, number)};
+    return build(scheme, &g) == BRG_OK ? faults_of(scheme, &g) : UINT32_MAX;
+}
+
+static int init(struct brg_scheme *scheme, struct brg_why *why) {
+    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+    const uint32_t tries = n <= 256 ? BRG_CYCLIC_TRIES_MAX : BRG_CYCLIC_TRIES_MAX / 4;
+    const struct parts p = parts_of(&scheme->spec);
+    uint32_t best = 0, best_faults = UINT32_MAX, last = 0;
+
+    scheme->units = n;
+    scheme->load_chunks = (s + 1) * (scheme->spec.chunks / n);
+    for (uint32_t number = 0; number < tries && best_faults > 0; number++) {
+        const uint32_t faults = try_draw(scheme, number);
+        last = number;
+        if (faults >= best_faults) continue;
+        best = number;
+        best_faults = faults;
+    }
+    if (best_faults == UINT32_MAX) {
+        return brg_why_set(why, BRG_ERANK,
+                           "none of %u matrices for the code cyclic with n = %u, s = %u is "
+                           "accurate enough: set a smaller s, another code seed, or use the code "
+                           "frc",
+                           tries, n, s);
+    }
+    if (best != last) {
+        const uint32_t again = try_draw(scheme, best);
+        BRG_ASSERT(again == best_faults);
+    }
+    memset(scheme->table + p.work, 0, (p.end - p.work) * sizeof(double));
+    return BRG_OK;
+}
+
+static uint32_t group_of(const struct brg_scheme *s, uint32_t position) {
+    (void)s;
+    return position;
+}
+
+static void recipe(const struct brg_scheme *scheme, uint32_t unit, struct brg_recipe *out) {
+    const uint32_t n = scheme->spec.n, s = scheme->spec.s, block = scheme->spec.chunks / n;
+    const double *row = scheme->table + parts_of(&scheme->spec).mix + (size_t)unit * (s + 1);
+    out->count = 0;
+    for (uint32_t j = 0; j <= s; j++) {
+        for (uint32_t k = 0; k < block; k++) {
+            out->chunk[out->count] = (unit + j) % n * block + k;
+            out->coefficient[out->count++] = row[j];
+        }
+    }
+}
+
+static int may_end(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have) {
+    double w[BRG_CODE_WORKERS_MAX];
+    (void)round;
+    return decode(s, have, w) == BRG_OK;
+}
+
+static uint32_t missing(const struct brg_scheme *scheme, uint64_t round,
+                        const struct brg_bits *have, struct brg_bits *out) {
+    const uint32_t n = scheme->spec.n, enough = n - scheme->spec.s;
+    uint32_t held = brg_bits_count(have), count = 0;
+    struct brg_bits with = *have;
+    brg_bits_clear(out);
+    for (uint32_t i = 0; i < n; i++) {
+        if (held + count >= enough && may_end(scheme, round, &with)) return count;
+        if (brg_bits_has(have, i)) continue;
+        brg_bits_add(out, i);
+        brg_bits_add(&with, i);
+        count++;
+    }
+    BRG_ASSERT(may_end(scheme, round, &with)); /* init keeps no matrix without this */
+    return count;
+}
+
+const struct brg_scheme_ops brg_cyclic_ops = {
+    .check = check,
+    .table_count = table_count,
+    .init = init,
+    .group_of = group_of,
+    .recipe = recipe,
+    .assign = brg_scheme_assign_own,
+    .may_end = may_end,
+    .missing = missing,
+    .decode = decode,
+};

@@ -1,0 +1,151 @@
+#include "coding/scheme_ops.h"
+
+#include <string.h>
+
+_Static_assert(BRG_CODE_WORKERS_MAX <= BRG_SCHEME_UNITS_MAX, "a unit a position must fit the sets");
+
+static const struct brg_scheme_ops *ops_of(uint32_t kind) {
+    switch (kind) {
+    case BRG_CODE_NONE:
+    case BRG_CODE_FRC: return &brg_frc_ops;
+    case BRG_CODE_CYCLIC: return &brg_cyclic_ops;
+    default: return NULL;
+    }
+}
+
+/* The ops of a scheme that init has built. */
+static const struct brg_scheme_ops *ops(const struct brg_scheme *s) {
+    const struct brg_scheme_ops *found = ops_of(s->spec.kind);
+    BRG_ASSERT(found != NULL);
+    return found;
+}
+
+int brg_scheme_check(const struct brg_code_spec *spec, struct brg_why *why) {
+    const struct brg_scheme_ops *code = ops_of(spec->kind);
+    if (code == NULL) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "the code has kind %u, which this version does not know: use none, frc "
+                           "or cyclic",
+                           spec->kind);
+    }
+    if (spec->n == 0 || spec->n > BRG_CODE_WORKERS_MAX) {
+        return brg_why_set(why, BRG_EINVAL, "a code for %u workers: set n to 1 .. %u", spec->n,
+                           BRG_CODE_WORKERS_MAX);
+    }
+    if (spec->s >= spec->n) {
+        return brg_why_set(
+            why, BRG_EINVAL,
+            "s = %u stragglers of n = %u workers leave nobody to answer: set s to at "
+            "most %u or use more workers",
+            spec->s, spec->n, spec->n - 1);
+    }
+    if (spec->chunks == 0 || spec->chunks > BRG_CODE_CHUNKS_MAX) {
+        return brg_why_set(why, BRG_EINVAL, "a batch of %u chunks: set chunks to 1 .. %u",
+                           spec->chunks, BRG_CODE_CHUNKS_MAX);
+    }
+    return code->check(spec, why);
+}
+
+size_t brg_scheme_size_bytes(const struct brg_code_spec *spec) {
+    if (brg_scheme_check(spec, NULL) != BRG_OK) return 0;
+    return sizeof(struct brg_scheme) + ops_of(spec->kind)->table_count(spec) * sizeof(double);
+}
+
+int brg_scheme_init(struct brg_scheme *s, size_t size_bytes, const struct brg_code_spec *spec,
+                    struct brg_why *why) {
+    const int rc = brg_scheme_check(spec, why);
+    if (rc != BRG_OK) return rc;
+    const size_t need_bytes = brg_scheme_size_bytes(spec);
+    BRG_ASSERT(size_bytes >= need_bytes);
+    BRG_ASSERT((uintptr_t)s % _Alignof(struct brg_scheme) == 0);
+
+    memset(s, 0, need_bytes); /* padding too, so that memcmp compares schemes */
+    s->spec = *spec;
+    return ops(s)->init(s, why);
+}
+
+const struct brg_code_spec *brg_scheme_spec(const struct brg_scheme *s) {
+    return &s->spec;
+}
+
+uint32_t brg_scheme_delay(const struct brg_scheme *s) {
+    (void)ops(s); /* only asserts: no code of the table has a delay yet */
+    return 0;
+}
+
+uint32_t brg_scheme_jobs(const struct brg_scheme *s) {
+    return brg_scheme_delay(s) + 1;
+}
+
+uint32_t brg_scheme_unit_count(const struct brg_scheme *s) {
+    BRG_ASSERT(s->units >= 1);
+    return s->units;
+}
+
+uint32_t brg_scheme_load_chunks(const struct brg_scheme *s) {
+    BRG_ASSERT(s->load_chunks >= 1);
+    return s->load_chunks;
+}
+
+uint32_t brg_scheme_group_of(const struct brg_scheme *s, uint32_t position) {
+    BRG_ASSERT(position < s->spec.n);
+    const uint32_t group = ops(s)->group_of(s, position);
+    BRG_ASSERT(group < s->units);
+    return group;
+}
+
+void brg_scheme_recipe(const struct brg_scheme *s, uint32_t unit, struct brg_recipe *out) {
+    BRG_ASSERT(unit < s->units);
+    ops(s)->recipe(s, unit, out);
+    BRG_ASSERT(out->count >= 1);
+    BRG_ASSERT(out->count <= s->load_chunks);
+}
+
+uint32_t brg_scheme_assign(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
+                           uint32_t position, struct brg_minitask *out) {
+    BRG_ASSERT(have != NULL);
+    BRG_ASSERT(position < s->spec.n);
+    const uint32_t count = ops(s)->assign(s, round, have, position, out);
+    BRG_ASSERT(count <= BRG_SCHEME_MINITASKS_MAX);
+    return count;
+}
+
+uint32_t brg_scheme_assign_own(const struct brg_scheme *s, uint64_t round,
+                               const struct brg_bits *have, uint32_t position,
+                               struct brg_minitask *out) {
+    (void)round;
+    (void)have;
+    out[0] = (struct brg_minitask){.delta = 0, .unit = brg_scheme_group_of(s, position)};
+    return 1;
+}
+
+/* Units that do not exist would make counting them wrong. */
+static void check_sets(const struct brg_scheme *s, const struct brg_bits *have, uint32_t jobs) {
+    struct brg_bits all;
+    brg_bits_fill(&all, s->units);
+    for (uint32_t d = 0; d < jobs; d++) BRG_ASSERT(brg_bits_within(&have[d], &all));
+}
+
+int brg_scheme_may_end(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have) {
+    check_sets(s, have, brg_scheme_jobs(s));
+    return ops(s)->may_end(s, round, have);
+}
+
+uint32_t brg_scheme_missing(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
+                            struct brg_bits *out) {
+    BRG_ASSERT(out != have);
+    check_sets(s, have, brg_scheme_jobs(s));
+    return ops(s)->missing(s, round, have, out);
+}
+
+int brg_scheme_decode(const struct brg_scheme *s, const struct brg_bits *available,
+                      double *weights) {
+    check_sets(s, available, 1);
+    return ops(s)->decode(s, available, weights);
+}
+
+void brg_scheme_commit(const struct brg_scheme *s, uint64_t round, struct brg_bits *have) {
+    BRG_ASSERT(brg_scheme_may_end(s, round, have));
+    for (uint32_t d = brg_scheme_delay(s); d > 0; d--) have[d] = have[d - 1];
+    brg_bits_clear(&have[0]);
+}
