@@ -83,7 +83,7 @@ struct brg_object {
 
 struct brg_msg_hello {
     uint32_t protocol; /* any value comes through, so that the receiver can say what is wrong */
-    uint64_t session;  /* random, new for each worker process, never 0 */
+    uint64_t session;  /* of the worker process, larger with every start, never 0 */
     char name[BRG_TEXT_BYTES_MAX + 1]; /* not empty */
     char version[BRG_TEXT_BYTES_MAX + 1];
     char isa[BRG_TEXT_BYTES_MAX + 1]; /* such as "avx512" */
@@ -97,7 +97,7 @@ struct brg_msg_hello {
 
 struct brg_msg_beat {
     uint64_t seq; /* counts up from 1 within a session */
-    uint64_t run; /* 0: nothing in hand, then step, unit and chunks_done are 0 */
+    uint64_t run; /* 0: nothing in hand, then step and chunks_done are 0 */
     uint64_t step;
     uint32_t unit;
     uint32_t chunks_done; /* <= BRG_CHUNKS_MAX */
@@ -131,7 +131,7 @@ struct brg_msg_bye {
 struct brg_msg_fault {
     uint64_t run, step;
     uint32_t unit;
-    int32_t code; /* enum brg_err, negative */
+    int32_t code; /* why, never 0 */
     char text[BRG_TEXT_BYTES_MAX + 1];
 };
 
@@ -165,7 +165,7 @@ struct brg_msg_welcome {
 };
 
 struct brg_msg_refused {
-    int32_t code; /* enum brg_err, negative */
+    int32_t code; /* why, never 0 */
     char text[BRG_TEXT_BYTES_MAX + 1];
     uint32_t retry; /* 0: do not come back; 1: try again later */
 };
