@@ -1,0 +1,256 @@
+/* The worker's shell, as far as decisions can tell. */
+#include "tests/sim/sim.h"
+
+#include <string.h>
+
+static struct node {
+    struct brg_worker machine;
+    int up, refused, terminated;
+    uint32_t incarnation;
+    uint64_t timer_id, params_version, job_id;
+    struct sim_params params;
+    struct {
+        uint64_t run, step;
+        uint32_t unit, used;
+        double values[SIM_DIM];
+    } shares[BRG_WORKER_SHARES_MAX];
+    uint64_t seen_run, seen_step; /* proof of the highest commit; dies with the process */
+} nodes[SIM_NODES_MAX];
+
+/* A worker that lacks the right token is never to get in; with more than two workers one has none
+ * that is known and one comes with one that has run out. */
+uint32_t sim_token_of(uint32_t node) {
+    if (sim_opt.workers > 4 && node == sim_opt.workers) return TOKEN_UNKNOWN;
+    return TOKEN_GOOD;
+}
+
+void sim_workers_reset(void) {
+    memset(nodes, 0, sizeof nodes);
+}
+int sim_worker_up(uint32_t node) {
+    return nodes[node].up;
+}
+int sim_worker_refused(uint32_t node) {
+    return nodes[node].refused;
+}
+uint32_t sim_worker_incarnation(uint32_t node) {
+    return nodes[node].incarnation;
+}
+
+static void perform(uint32_t id, const struct brg_worker_action *a);
+
+static void feed(uint32_t id, struct brg_worker_event ev) {
+    struct node *n = &nodes[id];
+    struct brg_worker_actions out;
+    ev.now_ns = sim_now_ns;
+    const int rc = brg_worker_step(&n->machine, &ev, &out);
+    BRG_ASSERT(rc == BRG_OK); /* the coordinator is trusted: it never says nonsense */
+    brg_worker_check(&n->machine);
+    for (uint32_t i = 0; i < out.count && n->up; i++) perform(id, &out.items[i]);
+}
+
+static struct sim_msg from(uint32_t id, uint32_t kind, const struct brg_worker_action *a) {
+    return (struct sim_msg){.kind = kind,
+                            .from = id,
+                            .to = COORDINATOR,
+                            .epoch = nodes[id].machine.epoch,
+                            .session = nodes[id].machine.config.session,
+                            .run = a->run,
+                            .step = a->step,
+                            .unit = a->unit,
+                            .attempt = a->attempt,
+                            .code = a->code};
+}
+
+static uint32_t find_share(const struct node *n, const struct brg_worker_action *a) {
+    uint32_t i = 0;
+    while (i < BRG_WORKER_SHARES_MAX &&
+           !(n->shares[i].used && n->shares[i].run == a->run && n->shares[i].step == a->step &&
+             n->shares[i].unit == a->unit)) {
+        i++;
+    }
+    return i;
+}
+
+static void send_about_share(uint32_t id, uint32_t kind, const struct brg_worker_action *a) {
+    struct sim_msg m = from(id, kind, a);
+    const uint32_t i = find_share(&nodes[id], a);
+    BRG_ASSERT(i < BRG_WORKER_SHARES_MAX); /* the machine says only what is held */
+    m.digest = sim_share_digest(nodes[id].shares[i].values);
+    memcpy(m.share, nodes[id].shares[i].values, sizeof m.share);
+    const int broken = id == sim_opt.bad_worker && !sim_healed && sim_chance(300);
+    if (kind == MSG_SHARE && broken) m.share[0] += 1;
+    sim_transmit(m);
+}
+
+static void compute(uint32_t id, const struct brg_worker_action *a) {
+    struct node *n = &nodes[id];
+    BRG_ASSERT(n->params_version == a->step - 1);
+    const struct sim_params want = sim_reference(a->run, a->step - 1);
+    BRG_ASSERT(memcmp(&n->params, &want, sizeof want) == 0); /* never stale parameters */
+    uint64_t work_ns = (5 + sim_below(40)) * MS;
+    if (!sim_healed && sim_chance(sim_opt.straggle)) work_ns *= 50;
+    n->job_id++;
+    struct sim_msg m = from(id, 0, a);
+    m.code = id == sim_opt.bad_worker && !sim_healed && sim_chance(100) ? BRG_ENOMEM : BRG_OK;
+    sim_push((struct sim_event){.at_ns = sim_now_ns + work_ns,
+                                .kind = SIM_COMPUTED,
+                                .node = id,
+                                .incarnation = n->incarnation,
+                                .id = n->job_id,
+                                .msg = m});
+}
+
+static void send_hello(uint32_t id, const struct brg_worker_action *a) {
+    struct sim_msg m = from(id, MSG_HELLO, a);
+    m.token = sim_token_of(id);
+    if (nodes[id].seen_step > 0) {
+        m.has_proof = 1;
+        m.run = nodes[id].seen_run;
+        m.step = nodes[id].seen_step;
+    }
+    sim_transmit(m);
+}
+
+static void perform(uint32_t id, const struct brg_worker_action *a) {
+    struct node *n = &nodes[id];
+    switch (a->type) {
+    case BRG_WACT_SEND_HELLO: send_hello(id, a); break;
+    case BRG_WACT_SEND_BEAT: sim_transmit(from(id, MSG_BEAT, a)); break;
+    case BRG_WACT_SEND_DONE: send_about_share(id, MSG_DONE, a); break;
+    case BRG_WACT_SEND_FAULT: sim_transmit(from(id, MSG_FAULT, a)); break;
+    case BRG_WACT_SEND_SHARE: send_about_share(id, MSG_SHARE, a); break;
+    case BRG_WACT_SEND_GONE: sim_transmit(from(id, MSG_SHARE_GONE, a)); break;
+    case BRG_WACT_SEND_DRAIN: sim_transmit(from(id, MSG_DRAIN, a)); break;
+    case BRG_WACT_SEND_BYE: sim_transmit(from(id, MSG_BYE, a)); break;
+    case BRG_WACT_FETCH_DATA: sim_transmit(from(id, MSG_GET_DATA, a)); break;
+    case BRG_WACT_FETCH_PARAMS: sim_transmit(from(id, MSG_GET_PARAMS, a)); break;
+    case BRG_WACT_COMPUTE: compute(id, a); break;
+    case BRG_WACT_CANCEL: n->job_id++; break;
+    case BRG_WACT_DROP_SHARES: memset(n->shares, 0, sizeof n->shares); break;
+    case BRG_WACT_DROP_PARAMS: n->params_version = UINT64_MAX; break;
+    case BRG_WACT_EXIT:
+        n->up = 0;
+        n->refused = a->code == BRG_EPERM;
+        sim_say(n->refused ? "worker sent away" : "worker leaves", id, 0);
+        /* Who has the right token was only too early for it, and is sent once more. */
+        n->refused = n->refused && sim_token_of(id) != TOKEN_GOOD;
+        if (n->refused) break;
+        const uint64_t after_ns = (1 + sim_below(1500)) * MS; /* its machine comes back */
+        sim_push(
+            (struct sim_event){.at_ns = sim_now_ns + after_ns, .kind = SIM_RESTART, .node = id});
+        break;
+    case BRG_WACT_ARM:
+        n->timer_id++;
+        if (a->at_ns == UINT64_MAX) break;
+        sim_push((struct sim_event){.at_ns = a->at_ns > sim_now_ns ? a->at_ns : sim_now_ns,
+                                    .kind = SIM_TIMER,
+                                    .node = id,
+                                    .incarnation = n->incarnation,
+                                    .id = n->timer_id});
+        break;
+    default: BRG_ASSERT(!"an action that does not exist");
+    }
+}
+
+void sim_worker_start(uint32_t id) {
+    struct node *n = &nodes[id];
+    BRG_ASSERT(!n->up && !n->refused);
+    const uint32_t incarnation = n->incarnation + 1;
+    memset(n, 0, sizeof *n);
+    n->incarnation = incarnation;
+    n->up = 1;
+    n->params_version = UINT64_MAX;
+    const struct brg_worker_config config = {.hello_every_ns = 150 * MS,
+                                             .fetch_retry_ns = 250 * MS,
+                                             .session = (sim_now_ns + 1) * 16 + id};
+    const int rc = brg_worker_init(&n->machine, &config);
+    BRG_ASSERT(rc == BRG_OK);
+    feed(id, (struct brg_worker_event){.type = BRG_WEV_START});
+}
+
+void sim_worker_crash(uint32_t id) {
+    BRG_ASSERT(nodes[id].up);
+    nodes[id].up = 0;
+    sim_say("worker dies", id, 0);
+    const uint64_t after_ns = (1 + sim_below(2500)) * MS;
+    sim_push((struct sim_event){.at_ns = sim_now_ns + after_ns, .kind = SIM_RESTART, .node = id});
+}
+
+void sim_worker_terminate(uint32_t id) {
+    feed(id, (struct brg_worker_event){.type = BRG_WEV_TERMINATE, .at_ns = sim_now_ns + 900 * MS});
+}
+
+void sim_worker_deliver(const struct sim_msg *m) {
+    struct node *n = &nodes[m->to];
+    struct brg_worker_event ev = {
+        .epoch = m->epoch, .run = m->run, .step = m->step, .unit = m->unit, .attempt = m->attempt};
+    switch (m->kind) {
+    case MSG_WELCOME:
+        ev.type = BRG_WEV_WELCOME;
+        ev.beat_ns = 200 * MS;
+        break;
+    case MSG_REFUSED:
+        if (m->session != n->machine.config.session) return;
+        ev.type = BRG_WEV_REFUSED;
+        break;
+    case MSG_REHELLO: ev.type = BRG_WEV_REHELLO; break;
+    case MSG_RUN: ev.type = BRG_WEV_RUN; break;
+    case MSG_TASK: ev.type = BRG_WEV_TASK; break;
+    case MSG_COMMIT:
+        ev.type = BRG_WEV_COMMIT;
+        if (!sim_opt.durability_checkpoint && (m->run != n->seen_run || m->step > n->seen_step)) {
+            n->seen_run = m->run;
+            n->seen_step = m->step;
+        }
+        break;
+    case MSG_RELEASE: ev.type = BRG_WEV_RELEASE; break;
+    case MSG_DRAIN_ACK: ev.type = BRG_WEV_DRAIN_ACK; break;
+    case MSG_WANT: ev.type = BRG_WEV_WANT; break;
+    case MSG_DATA:
+        if (m->epoch != n->machine.epoch) return;
+        ev.type = BRG_WEV_DATA;
+        break;
+    case MSG_PARAMS:
+        /* The shell keeps only what it fetches now: this epoch, this run, the version wanted. */
+        if (m->epoch != n->machine.epoch || m->run != n->machine.run) return;
+        if (n->machine.task_step != m->step + 1) return;
+        n->params_version = m->step;
+        memcpy(n->params.values, m->values, sizeof n->params.values);
+        ev.type = BRG_WEV_PARAMS;
+        break;
+    default: BRG_ASSERT(!"a message that the coordinator does not send");
+    }
+    feed(m->to, ev);
+}
+
+static void computed(const struct sim_event *e) {
+    struct node *n = &nodes[e->node];
+    if (e->id != n->job_id) return; /* cancelled */
+    const struct sim_msg *m = &e->msg;
+    if (m->code == BRG_OK) {
+        uint32_t i = 0;
+        while (i < BRG_WORKER_SHARES_MAX && n->shares[i].used) i++;
+        BRG_ASSERT(i < BRG_WORKER_SHARES_MAX);
+        n->shares[i].run = m->run;
+        n->shares[i].step = m->step;
+        n->shares[i].unit = m->unit;
+        n->shares[i].used = 1;
+        sim_share(sim_scheme(), m->run, m->step, m->unit, &n->params, n->shares[i].values);
+    }
+    feed(e->node, (struct brg_worker_event){.type = BRG_WEV_COMPUTED,
+                                            .run = m->run,
+                                            .step = m->step,
+                                            .unit = m->unit,
+                                            .code = m->code});
+}
+
+void sim_worker_event(const struct sim_event *e) {
+    struct node *n = &nodes[e->node];
+    if (!n->up || e->incarnation != n->incarnation) return;
+    if (e->kind == SIM_COMPUTED) {
+        computed(e);
+    } else if (e->id == n->timer_id) {
+        feed(e->node, (struct brg_worker_event){.type = BRG_WEV_TICK});
+    }
+}
