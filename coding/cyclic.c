@@ -25,20 +25,22 @@
 
 _Static_assert(BRG_CYCLIC_S_MAX <= BRG_DENSE_SOLVE_MAX, "a decode must fit the solver");
 
-#define PROBES 64u /* random sets of s missing units that rate a matrix */
+#define PROBES 64u      /* random sets of s missing units that rate a matrix, .. */
+#define ALL_SETS 16384u /* .. or all of them where there are no more than this */
 
 /* Where the parts of scheme.table begin. `work` is all 0 once init is through. */
 struct parts {
-    size_t mix;  /* [n, s+1], mix[i][j]: coefficient of block (i + j) mod n in unit i */
-    size_t a0;   /* [n], the shortest a with a B = 1 */
-    size_t null; /* [n, s], column k is row k of N: N B = 0, rows orthonormal */
-    size_t work; /* [n, n] B in full; [n, s] H, later N by rows; [2 n] vectors */
+    size_t bound; /* [1], the amplification that decode still accepts */
+    size_t mix;   /* [n, s+1], mix[i][j]: coefficient of block (i + j) mod n in unit i */
+    size_t a0;    /* [n], the shortest a with a B = 1 */
+    size_t null;  /* [n, s], column k is row k of N: N B = 0, rows orthonormal */
+    size_t work;  /* [n, n] B in full; [n, s] H, later N by rows; [2 n] vectors */
     size_t end;
 };
 
 static struct parts parts_of(const struct brg_code_spec *spec) {
     const size_t n = spec->n, s = spec->s;
-    struct parts p = {.mix = 0};
+    struct parts p = {.bound = 0, .mix = 1};
     p.a0 = p.mix + n * (s + 1);
     p.null = p.a0 + n;
     p.work = p.null + n * s;
@@ -122,10 +124,11 @@ static int build(struct brg_scheme *scheme, struct brg_prng *g) {
 
 /* The guards: 1 where w recovers the sum and does not blow rounding up. */
 static int acceptable(const struct brg_scheme *scheme, const double *w) {
-    const double *mix = scheme->table + parts_of(&scheme->spec).mix;
+    const struct parts p = parts_of(&scheme->spec);
+    const double *mix = scheme->table + p.mix;
     const uint32_t n = scheme->spec.n, s = scheme->spec.s;
     const double amplification = sqrt(brg_dense_dot(n, w, w) / n);
-    if (!(amplification <= BRG_CYCLIC_AMPLIFICATION_MAX)) return 0; /* also for NaN */
+    if (!(amplification <= scheme->table[p.bound])) return 0; /* also for NaN */
     double sum[BRG_CODE_WORKERS_MAX];
     for (uint32_t i = 0; i < n; i++) sum[i] = -1.0;
     for (uint32_t i = 0; i < n; i++) {
@@ -166,30 +169,64 @@ static int decode(const struct brg_scheme *scheme, const struct brg_bits *availa
     return BRG_OK;
 }
 
+/* Whether a decode works without the s units of `gone`. */
+static int decodes_without(const struct brg_scheme *scheme, const uint32_t *gone) {
+    double w[BRG_CODE_WORKERS_MAX];
+    struct brg_bits have;
+    brg_bits_fill(&have, scheme->spec.n);
+    for (uint32_t j = 0; j < scheme->spec.s; j++) brg_bits_remove(&have, gone[j]);
+    return decode(scheme, &have, w) == BRG_OK;
+}
+
+/* The s-subset of 0 .. n-1 after `set` (rising) in lexicographic order; 0 after the last. */
+static int next_set(uint32_t n, uint32_t s, uint32_t *set) {
+    for (uint32_t j = s; j-- > 0;) {
+        if (set[j] == n - s + j) continue;
+        set[j]++;
+        for (uint32_t k = j + 1; k < s; k++) set[k] = set[k - 1] + 1;
+        return 1;
+    }
+    return 0;
+}
+
+/* 1 where n things have at most ALL_SETS subsets of s. */
+static int few_sets(uint32_t n, uint32_t s) {
+    uint64_t sets = 1;
+    const uint32_t smaller = s < n - s ? s : n - s;
+    for (uint32_t j = 1; j <= smaller; j++) {
+        sets = sets * (n - smaller + j) / j;
+        if (sets > ALL_SETS) return 0; /* rises with every j */
+    }
+    return 1;
+}
+
 /* How good a drawn matrix is: UINT32_MAX where it may not be used, since a decode fails with all
- * units there or with s neighbours gone; else how many of PROBES random sets of s the guards
- * refuse, which is how often a round will have to wait for one unit more. */
+ * units there or with s neighbours gone; else how many sets of s missing units the guards refuse,
+ * which is how often a round will have to wait for one unit more. */
 static uint32_t faults_of(const struct brg_scheme *scheme, struct brg_prng *g) {
     const uint32_t n = scheme->spec.n, s = scheme->spec.s;
     double w[BRG_CODE_WORKERS_MAX];
-    struct brg_bits have;
-    uint32_t faults = 0;
+    uint32_t gone[BRG_CYCLIC_S_MAX] = {0}, faults = 0;
+    struct brg_bits all;
 
-    brg_bits_fill(&have, n);
-    if (decode(scheme, &have, w) != BRG_OK) return UINT32_MAX;
+    brg_bits_fill(&all, n);
+    if (decode(scheme, &all, w) != BRG_OK) return UINT32_MAX;
     for (uint32_t first = 0; first < n; first++) {
-        brg_bits_fill(&have, n);
-        for (uint32_t j = 0; j < s; j++) brg_bits_remove(&have, (first + j) % n);
-        if (decode(scheme, &have, w) != BRG_OK) return UINT32_MAX;
+        for (uint32_t j = 0; j < s; j++) gone[j] = (first + j) % n;
+        if (!decodes_without(scheme, gone)) return UINT32_MAX;
+    }
+    for (uint32_t j = 0; j < s; j++) gone[j] = j;
+    if (few_sets(n, s)) {
+        do {
+            faults += !decodes_without(scheme, gone);
+        } while (next_set(n, s, gone));
+        return faults;
     }
     for (uint32_t probe = 0; probe < PROBES; probe++) {
-        brg_bits_fill(&have, n);
-        for (uint32_t left = n, drop = s; left > 0; left--) { /* each s-subset alike likely */
-            if (brg_prng_below(g, left) >= drop) continue;
-            brg_bits_remove(&have, left - 1);
-            drop--;
+        for (uint32_t left = n, drop = s; drop > 0; left--) { /* each set alike likely */
+            if (brg_prng_below(g, left) < drop) gone[--drop] = left - 1;
         }
-        if (decode(scheme, &have, w) != BRG_OK) faults++;
+        faults += !decodes_without(scheme, gone);
     }
     return faults;
 }
@@ -200,13 +237,14 @@ static uint32_t try_draw(struct brg_scheme *scheme, uint32_t number) {
     return build(scheme, &g) == BRG_OK ? faults_of(scheme, &g) : UINT32_MAX;
 }
 
-static int init(struct brg_scheme *scheme, struct brg_why *why) {
+int brg_cyclic_build(struct brg_scheme *scheme, double amplification_max, struct brg_why *why) {
     const uint32_t n = scheme->spec.n, s = scheme->spec.s;
     const uint32_t tries = n <= 256 ? BRG_CYCLIC_TRIES_MAX : BRG_CYCLIC_TRIES_MAX / 4;
     const struct parts p = parts_of(&scheme->spec);
     uint32_t best = 0, best_faults = UINT32_MAX, last = 0;
 
     scheme->units = n;
+    scheme->table[p.bound] = amplification_max;
     scheme->load_chunks = (s + 1) * (scheme->spec.chunks / n);
     for (uint32_t number = 0; number < tries && best_faults > 0; number++) {
         const uint32_t faults = try_draw(scheme, number);
@@ -228,6 +266,10 @@ static int init(struct brg_scheme *scheme, struct brg_why *why) {
     }
     memset(scheme->table + p.work, 0, (p.end - p.work) * sizeof(double));
     return BRG_OK;
+}
+
+static int init(struct brg_scheme *scheme, struct brg_why *why) {
+    return brg_cyclic_build(scheme, BRG_CYCLIC_AMPLIFICATION_MAX, why);
 }
 
 static uint32_t group_of(const struct brg_scheme *s, uint32_t position) {

@@ -30,6 +30,10 @@ struct brg_scheme_ops {
 extern const struct brg_scheme_ops brg_frc_ops; /* NONE too: groups of one */
 extern const struct brg_scheme_ops brg_cyclic_ops;
 
+/* init of cyclic with another bound than BRG_CYCLIC_AMPLIFICATION_MAX: tests ask for the impossible
+ * to see it refused. errors: BRG_ERANK */
+BRG_CHECK int brg_cyclic_build(struct brg_scheme *s, double amplification_max, struct brg_why *why);
+
 /* assign of every code with delay 0: a position computes the unit of its group, nothing else. */
 uint32_t brg_scheme_assign_own(const struct brg_scheme *s, uint64_t round,
                                const struct brg_bits *have, uint32_t position,
