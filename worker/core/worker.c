@@ -315,7 +315,7 @@ static int dispatch(struct brg_worker *w, const struct brg_worker_event *ev,
     case BRG_WEV_PROGRESS: w->chunks_done = ev->unit; break;
     case BRG_WEV_COMPUTED: on_computed(w, ev, out); break;
     case BRG_WEV_TERMINATE: on_terminate(w, ev, out); break;
-    default: BRG_ASSERT(!"an event type that does not exist");
+    default: BRG_ASSERT(0 && "an event type that does not exist");
     }
     return BRG_OK;
 }
