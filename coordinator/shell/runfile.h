@@ -1,0 +1,155 @@
+/* runfile.h - the file that describes a run: read, checked, explained and written.
+ *
+ *   run.yaml ──read──► struct brg_run_config ──write──► the same in full, every default spelled out
+ *                │                └─predict──► memory and traffic
+ *                └──► struct brg_run_faults: every fault of the file, with line, key and advice
+ *
+ * One table of keys (runfile_table.c) drives reading, writing, explaining and docs/CONFIG.md.
+ * Thread-safe as long as each thread has its own structs; nothing is kept between calls.
+ * What is read is bounded: file size, nesting, nodes, faults. Aliases and tags are refused. */
+#ifndef BRG_RUNFILE_H
+#define BRG_RUNFILE_H
+
+#include "base/why.h"
+#include "coding/spec.h"
+#include "model/spec.h"
+
+#define BRG_RUNFILE_BYTES_MAX (UINT32_C(1) << 20)
+#define BRG_RUNFILE_DEPTH_MAX 4u     /* file, section, list; one to spare */
+#define BRG_RUNFILE_EVENTS_MAX 8192u /* of the YAML parser: bounds nodes and work */
+#define BRG_FAULTS_MAX 64u
+#define BRG_FAULT_KEY_BYTES 64u
+#define BRG_FAULT_TEXT_BYTES 384u
+#define BRG_RUN_NAME_BYTES 64u /* with the NUL */
+
+/* Numbers are stored with the run and never reused. */
+enum brg_run_kind { BRG_RUN_KIND_CODED = 1 };
+enum brg_durability { BRG_DURABILITY_STEP = 1, BRG_DURABILITY_CHECKPOINT = 2 };
+
+struct brg_run_timeouts {
+    uint64_t heartbeat_ns;      /* a worker says that it lives this often */
+    uint64_t lease_ns;          /* silent for this long: lost */
+    uint64_t task_ns;           /* a unit not done after this is attempted elsewhere, too */
+    uint64_t pull_ns;           /* a share asked for and not here after this is asked for again */
+    uint64_t round_patience_ns; /* units a step still needs are re-attempted after this although
+                                 * their workers live; 0: twice the fastest answer of the step */
+};
+
+struct brg_run_checkpoint {
+    uint64_t every_steps; /* >= 1 */
+    uint32_t keep;        /* >= 1 */
+    uint32_t padding;
+    char dir[BRG_PATH_BYTES]; /* empty: a folder of the run in the coordinator's store */
+};
+
+struct brg_run_eval {
+    uint64_t every_steps; /* 0: never */
+    uint64_t samples;     /* held-out samples looked at each time */
+};
+
+struct brg_run_limits {
+    uint64_t part_bytes;   /* large tensors travel in parts of this size */
+    uint64_t memory_bytes; /* of tensor buffers in one worker process */
+};
+
+/* A run, complete: every default is filled in. Flat, zero-padded, comparable by memcmp. */
+struct brg_run_config {
+    char name[BRG_RUN_NAME_BYTES];
+    uint32_t kind;        /* enum brg_run_kind */
+    uint32_t models;      /* 1 */
+    uint32_t workers;     /* positions the code is laid out for; code.n */
+    uint32_t min_workers; /* steps begin once that many are there */
+    uint32_t threads;     /* that compute, in each worker */
+    uint32_t durability;  /* enum brg_durability */
+    uint64_t steps;       /* optimizer.total_steps is the same */
+    uint64_t seed;
+    struct brg_model_spec model;
+    struct brg_data_spec data;
+    struct brg_batch_spec batch;
+    struct brg_optimizer_spec optimizer;
+    struct brg_code_spec code;
+    struct brg_run_timeouts timeouts;
+    struct brg_run_checkpoint checkpoint;
+    struct brg_run_eval eval;
+    struct brg_run_limits limits;
+};
+
+/* One fault: what is wrong with the key and what to do. The text is one line of plain characters,
+ * whatever the file holds. */
+struct brg_run_fault {
+    uint32_t line; /* from 1; 0: the file as a whole */
+    uint32_t padding;
+    char key[BRG_FAULT_KEY_BYTES]; /* "code.s"; empty: not a key's */
+    char text[BRG_FAULT_TEXT_BYTES];
+};
+
+struct brg_run_faults {
+    uint32_t count;    /* in the order of lines */
+    uint32_t left_out; /* further ones beyond BRG_FAULTS_MAX */
+    struct brg_run_fault items[BRG_FAULTS_MAX];
+};
+
+enum brg_runfile_flags {
+    BRG_RUNFILE_OFFLINE = 0,     /* data files are not looked at */
+    BRG_RUNFILE_CHECK_FILES = 1, /* data files must be there and readable */
+};
+
+/* brg_runfile_read - reads the run file `path`; relative data and checkpoint paths in it become
+ * absolute, seen from its folder.
+ *
+ * units:  flags: enum brg_runfile_flags
+ * own:    *out and *faults are the caller's; *out holds zeroes after an error
+ * errors: BRG_EINVAL the file has faults; BRG_ENOENT, BRG_EPERM, BRG_EIO, BRG_ENOMEM it cannot be
+ *         read. After each of them faults->count >= 1 */
+BRG_CHECK int brg_runfile_read(const char *path, uint32_t flags, struct brg_run_config *out,
+                               struct brg_run_faults *faults);
+
+/* brg_runfile_parse - as brg_runfile_read, from memory.
+ *
+ * folder: absolute, what relative paths are seen from; NULL leaves them as they are
+ * errors: BRG_EINVAL, BRG_ENOMEM */
+BRG_CHECK int brg_runfile_parse(const char *text, size_t size_bytes, const char *folder,
+                                uint32_t flags, struct brg_run_config *out,
+                                struct brg_run_faults *faults);
+
+/* brg_run_faults_print - one line each: "FILE:LINE: KEY: what is wrong, what to do". */
+void brg_run_faults_print(const struct brg_run_faults *faults, const char *file, FILE *out);
+
+/* brg_run_config_check - the ranges and rules of the table on a struct from elsewhere (the store).
+ * own:    why, which may be NULL, gets the first fault
+ * errors: BRG_EINVAL */
+BRG_CHECK int brg_run_config_check(const struct brg_run_config *config, struct brg_why *why);
+
+/* brg_run_config_write - the run as a run file with every key in it; reading it back gives the same
+ * struct. errors: BRG_EIO `out` does not take it */
+BRG_CHECK int brg_run_config_write(const struct brg_run_config *config, FILE *out);
+
+/* brg_run_config_text - brg_run_config_write into memory.
+ * own: *text, NUL-terminated, is the caller's: free(). errors: BRG_ENOMEM; *text is NULL */
+BRG_CHECK int brg_run_config_text(const struct brg_run_config *config, char **text);
+
+/* What a run will take, from formulas on the parameter count; estimates but for the counts. */
+struct brg_run_prediction {
+    uint64_t parameters;               /* numbers in the model, exact */
+    uint64_t parameter_bytes;          /* 4 each */
+    uint64_t worker_memory_bytes;      /* tensors of one worker */
+    uint64_t coordinator_memory_bytes; /* tensors of the coordinator */
+    uint64_t sent_bytes;               /* coordinator to all workers, each step */
+    uint64_t received_bytes;           /* shares the code needs, each step */
+    uint64_t log_bytes;                /* written and synced each step; 0: durability checkpoint */
+    uint64_t checkpoint_bytes;         /* one checkpoint on disk */
+    uint32_t units;                    /* shares that a step needs */
+    uint32_t chunks_each;              /* most chunks that one worker computes in a step */
+};
+
+/* brg_run_config_predict - for a config that passed brg_runfile_*. Saturates at UINT64_MAX. */
+void brg_run_config_predict(const struct brg_run_config *config, struct brg_run_prediction *out);
+
+/* brg_run_config_explain - every key that applies, with its value, default and meaning, and the
+ * prediction. errors: BRG_EIO `out` does not take it */
+BRG_CHECK int brg_run_config_explain(const struct brg_run_config *config, FILE *out);
+
+/* brg_runfile_reference - docs/CONFIG.md: all keys, whatever the run. errors: BRG_EIO */
+BRG_CHECK int brg_runfile_reference(FILE *out);
+
+#endif

@@ -1,0 +1,124 @@
+/* runfile_private.h - the table of keys and what the files runfile_*.c share; nobody else's. */
+#ifndef BRG_RUNFILE_PRIVATE_H
+#define BRG_RUNFILE_PRIVATE_H
+
+#include "coordinator/shell/runfile.h"
+
+#define KEYS_MAX 96u
+#define SECTIONS_MAX 24u
+#define VALUE_BYTES 3200u /* room for any value as text: a path with each byte escaped */
+
+/* How a value is written in the file and kept in the struct. */
+enum key_type {
+    KEY_COUNT = 1, /* whole number -> uint32_t */
+    KEY_NUMBER,    /* whole number -> uint64_t */
+    KEY_REAL,      /* decimal number -> float */
+    KEY_MILLIONTH, /* decimal number -> uint32_t in millionths */
+    KEY_SHARE,     /* 5% -> float */
+    KEY_SHARE_F64, /* 5% -> double */
+    KEY_DURATION,  /* 30s -> uint64_t in ns */
+    KEY_SIZE,      /* 64MiB -> uint64_t in bytes */
+    KEY_CHOICE,    /* a word of `choices` -> uint32_t */
+    KEY_BOOL,      /* true or false -> uint32_t */
+    KEY_NAME,      /* -> char [BRG_RUN_NAME_BYTES] */
+    KEY_PATH,      /* -> char [BRG_PATH_BYTES] */
+    KEY_VOCAB,     /* `bytes` or a whole number -> uint32_t */
+    KEY_WIDTHS,    /* [128, 64] -> model.widths and model.width_count */
+};
+
+/* A word and its number; number 0: known, but not available in this version, for `reason`. */
+struct choice {
+    const char *word;
+    uint32_t number;
+    const char *reason;
+};
+
+struct key {
+    const char *section; /* "" for the top of the file */
+    const char *name;
+    enum key_type type;
+    size_t offset;                /* in struct brg_run_config */
+    double min, max;              /* of the number, in the unit of the struct; exact below 2^53 */
+    const struct choice *choices; /* ends with word NULL */
+    const char *fallback;         /* as it would stand in the file; NULL: see derived */
+    const char *derived;          /* where the default comes from; NULL as well: required */
+    const char *when;             /* "model.type": the key applies only where this other key ... */
+    uint32_t when_mask;           /* ... has one of these numbers, bit by bit */
+    const char *help;
+};
+
+extern const struct key brg_runfile_keys[]; /* keys that others depend on come first */
+extern const uint32_t brg_runfile_key_count;
+
+/* A section of the file: its keys are in the table. */
+struct section {
+    const char *name;
+    const char *reason; /* not NULL: refused, and why */
+    const char *help;
+};
+
+extern const struct section brg_runfile_sections[]; /* ends with name NULL */
+
+/* What the reader knows of one row of the table. */
+struct key_state {
+    uint32_t line; /* of the key in the file; 0: not given */
+    int applies;   /* its condition holds */
+    int valid;     /* it has a value in the struct */
+};
+
+struct reader {
+    struct brg_run_config *config;
+    struct brg_run_faults *faults;
+    const char *folder; /* NULL: leave paths alone */
+    uint32_t flags;
+    uint32_t burst, window; /* of a sequential code, which is refused; 0: not given */
+    uint32_t sequential;    /* 1: code.scheme is sr-sgc, 2: m-sgc */
+    struct key_state states[KEYS_MAX];
+    int unread[SECTIONS_MAX]; /* 1: given, but not as a section: what is missing there is unknown */
+    uint32_t section_lines[SECTIONS_MAX]; /* by index in brg_runfile_sections; 0: not given */
+};
+
+/* brg_fault_add - one more fault; beyond the bound it is only counted. section and name may be
+ * NULL. The text is cleaned of control characters. */
+BRG_PRINTF(5, 6)
+void brg_fault_add(struct brg_run_faults *faults, uint32_t line, const char *section,
+                   const char *name, const char *format, ...);
+void brg_faults_sort(struct brg_run_faults *faults);
+
+/* brg_suggest - the word of `words` [count] that is nearest to `text`, or NULL where none is near.
+ * cost: O(count * length^2), lengths up to 32 */
+const char *brg_suggest(const char *text, const char *const *words, size_t count);
+
+/* brg_key_find - the index of the row of section and name that applies, else the first with these
+ * names, else KEYS_MAX. `path` is "section.name" or "name". */
+uint32_t brg_key_find(const struct reader *r, const char *path);
+
+/* brg_runfile_section_find - the index in brg_runfile_sections, or SECTIONS_MAX. */
+uint32_t brg_runfile_section_find(const char *name);
+
+/* brg_key_number - the value of a KEY_CHOICE, KEY_COUNT, KEY_BOOL or KEY_VOCAB row. */
+uint32_t brg_key_number(const struct brg_run_config *config, const struct key *key);
+
+/* brg_key_applies - whether the row's condition holds for the numbers in `config`. */
+int brg_key_applies(const struct brg_run_config *config, const struct key *key);
+
+/* brg_value_parse - `text` into the struct. KEY_WIDTHS: one item, appended.
+ * errors: BRG_EINVAL, with the sentence in why; the struct is untouched */
+BRG_CHECK int brg_value_parse(const struct key *key, const char *text,
+                              struct brg_run_config *config, struct brg_why *why);
+
+/* brg_value_text - the value as it would stand in the file; a path or name quoted where needed.
+ * shape: out [VALUE_BYTES]; returns out */
+const char *brg_value_text(const struct key *key, const struct brg_run_config *config, char *out);
+
+/* brg_value_kind - what to write there, for people: "a number from 1 to 1024".
+ * shape: out [VALUE_BYTES]; returns out */
+const char *brg_value_kind(const struct key *key, char *out);
+
+/* brg_run_derive - fills in what was not given and follows from the rest. */
+void brg_run_derive(struct reader *r);
+
+/* brg_run_cross_check - the rules between keys; adds faults. Looks only at keys that are valid. */
+void brg_run_cross_check(struct reader *r);
+
+#endif

@@ -1,0 +1,246 @@
+/* runfile_table.c - all keys of a run file: type, range, default, meaning. Whoever adds a key adds
+ * a row here, a field in runfile.h, and runs the test of docs/CONFIG.md with --write. */
+#include "coordinator/shell/runfile_private.h"
+
+#define FIELD(member) offsetof(struct brg_run_config, member)
+#define BIT(number) (UINT32_C(1) << (number))
+#define LLAMA BIT(BRG_MODEL_LLAMA)
+#define CLASSIFIER (BIT(BRG_MODEL_MLP) | BIT(BRG_MODEL_SOFTMAX))
+#define SECONDS(n) ((double)(n)*1e9)
+
+static const struct choice kinds[] = {
+    {"coded", BRG_RUN_KIND_CODED, NULL},
+    {"pipeline", 0, "is not available in this version: use kind: coded"},
+    {"berrut", 0, "is not available in this version: use kind: coded"},
+    {"grid", 0, "is not available in this version: use kind: coded"},
+    {NULL, 0, NULL},
+};
+static const struct choice durabilities[] = {
+    {"step", BRG_DURABILITY_STEP, NULL},
+    {"checkpoint", BRG_DURABILITY_CHECKPOINT, NULL},
+    {NULL, 0, NULL},
+};
+static const struct choice models[] = {
+    {"llama", BRG_MODEL_LLAMA, NULL},
+    {"mlp", BRG_MODEL_MLP, NULL},
+    {"softmax", BRG_MODEL_SOFTMAX, NULL},
+    {"cnn", 0, "is not available in this version: use mlp or softmax"},
+    {NULL, 0, NULL},
+};
+static const struct choice formats[] = {
+    {"text", BRG_DATA_TEXT, NULL},
+    {"shard", BRG_DATA_SHARD, NULL},
+    {"idx", BRG_DATA_IDX, NULL},
+    {"csv", BRG_DATA_CSV, NULL},
+    {NULL, 0, NULL},
+};
+static const struct choice optimizers[] = {
+    {"adamw", BRG_OPTIMIZER_ADAMW, NULL}, {"sgd", BRG_OPTIMIZER_SGD, NULL}, {NULL, 0, NULL}};
+static const struct choice schedules[] = {{"constant", BRG_SCHEDULE_CONSTANT, NULL},
+                                          {"cosine", BRG_SCHEDULE_COSINE, NULL},
+                                          {NULL, 0, NULL}};
+static const struct choice schemes[] = {
+    {"frc", BRG_CODE_FRC, NULL},
+    {"none", BRG_CODE_NONE, NULL},
+    {"cyclic", BRG_CODE_CYCLIC, NULL},
+    {"dct", 0, "is not available in this version: use frc"},
+    {"sr-sgc", 0, "is not available in this version: use frc"},
+    {"m-sgc", 0, "is not available in this version: use frc"},
+    {"auto", 0, "is not available in this version: choose frc, none or cyclic"},
+    {NULL, 0, NULL},
+};
+static const struct choice policies[] = {{"early", BRG_POLICY_EARLY, NULL},
+                                         {"minwait", BRG_POLICY_MINWAIT, NULL},
+                                         {"paper", BRG_POLICY_PAPER, NULL},
+                                         {NULL, 0, NULL}};
+
+const struct section brg_runfile_sections[] = {
+    {"", NULL, "The run as a whole; these keys stand at the top of the file."},
+    {"model", NULL, "What is trained."},
+    {"data", NULL, "What it is trained on. Relative paths are seen from the run file's folder."},
+    {"batch", NULL, "The global batch of one step; it is the same whoever answers."},
+    {"optimizer", NULL, "How a step changes the parameters."},
+    {"code", NULL, "How the work is spread, so that a step need not wait for stragglers."},
+    {"timeouts", NULL, "When the coordinator stops waiting."},
+    {"checkpoint", NULL, "What a restart begins from; the log since then is replayed."},
+    {"eval", NULL, "The loss on held-out data."},
+    {"limits", NULL, "Bounds on messages and memory."},
+    {"pipeline", "is not available in this version: remove the section", NULL},
+    {"recovery", "is not available in this version: remove the section", NULL},
+    {"verify", "is not available in this version: remove the section", NULL},
+    {NULL, NULL, NULL},
+};
+
+/* clang-format off: a row is easier to read where every row has the same shape. */
+const struct key brg_runfile_keys[] = {
+    {"", "run", KEY_NAME, FIELD(name), 0, 0, NULL, NULL, NULL, NULL, 0,
+     "Name of the run, in commands, logs and file names."},
+    {"", "kind", KEY_CHOICE, FIELD(kind), 0, 0, kinds, "coded", NULL, NULL, 0,
+     "How the workers share the work. coded: each worker has the whole model, and the coordinator "
+     "decodes exact gradients from the shares that arrive first."},
+    {"", "steps", KEY_NUMBER, FIELD(steps), 1, 1e9, NULL, NULL, NULL, NULL, 0,
+     "Optimizer steps until the run is finished."},
+    {"", "seed", KEY_NUMBER, FIELD(seed), 0, 0, NULL, "1", NULL, NULL, 0,
+     "Decides first parameters and the order of the data; the same seed gives the same model, bit "
+     "for bit."},
+    {"", "workers", KEY_COUNT, FIELD(workers), 1, BRG_CODE_WORKERS_MAX, NULL, NULL,
+     "8, or batch.chunks if that is less", NULL, 0,
+     "Positions that the code is laid out for. Fewer or more workers may take part: a vacant "
+     "position counts as a straggler, workers beyond it are spares."},
+    {"", "min_workers", KEY_COUNT, FIELD(min_workers), 1, BRG_CODE_WORKERS_MAX, NULL, NULL,
+     "the number of shares that a step needs", NULL, 0,
+     "The first step begins when that many workers are there."},
+    {"", "models", KEY_COUNT, FIELD(models), 1, 64, NULL, "1", NULL, NULL, 0,
+     "Models trained side by side. Only sequential codes use more than one, and this version has "
+     "none of them."},
+    {"", "threads", KEY_COUNT, FIELD(threads), 1, 256, NULL, "1", NULL, NULL, 0,
+     "Threads that compute, in each worker. The result does not depend on it."},
+    {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, NULL, 0,
+     "step: a step is on disk before anybody sees it, and no crash loses one. checkpoint: a "
+     "restart "
+     "goes back to the last checkpoint; saves writing one gradient a step."},
+
+    {"model", "type", KEY_CHOICE, FIELD(model.type), 0, 0, models, NULL, NULL, NULL, 0,
+     "llama: decoder with RMSNorm, RoPE and SwiGLU. mlp: classifier with ReLU layers. softmax: "
+     "linear classifier."},
+    {"model", "dim", KEY_COUNT, FIELD(model.dim), 2, 65536, NULL, NULL, NULL, "model.type", LLAMA,
+     "Width of the residual stream; a multiple of heads."},
+    {"model", "layers", KEY_COUNT, FIELD(model.layers), 1, 1024, NULL, NULL, NULL, "model.type",
+     LLAMA, "Decoder layers."},
+    {"model", "heads", KEY_COUNT, FIELD(model.heads), 1, 1024, NULL, NULL, NULL, "model.type",
+     LLAMA, "Attention heads; dim / heads must be even, for the rotary embedding."},
+    {"model", "kv_heads", KEY_COUNT, FIELD(model.kv_heads), 1, 1024, NULL, NULL, "heads",
+     "model.type", LLAMA, "Heads of keys and values; a divisor of heads."},
+    {"model", "hidden", KEY_COUNT, FIELD(model.hidden), 8, 1048576, NULL, NULL,
+     "8/3 dim, up to the next multiple of 32", "model.type", LLAMA,
+     "Width of the feed-forward layers; a multiple of 8 (of 32 if exports are to be quantised)."},
+    {"model", "context", KEY_COUNT, FIELD(model.context), 1, 65536, NULL, NULL, NULL, "model.type",
+     LLAMA, "Tokens in a sequence."},
+    {"model", "vocab", KEY_VOCAB, FIELD(model.vocab), 2, 65536, NULL, "bytes", NULL, "model.type",
+     LLAMA, "bytes: the 256 byte values. A number: tokens of the shards in data.train."},
+    {"model", "tied", KEY_BOOL, FIELD(model.tied), 0, 1, NULL, "true", NULL, "model.type", LLAMA,
+     "true: the output layer shares the weights of the token embedding."},
+    {"model", "rope_theta", KEY_REAL, FIELD(model.rope_theta), 1, 1e9, NULL, "10000", NULL,
+     "model.type", LLAMA, "Base of the rotary embedding."},
+    {"model", "norm_eps", KEY_REAL, FIELD(model.norm_eps), 1e-12, 0.1, NULL, "1e-05", NULL,
+     "model.type", LLAMA, "Added to the mean square in RMSNorm."},
+    {"model", "inputs", KEY_COUNT, FIELD(model.inputs), 1, 1048576, NULL, NULL, NULL, "model.type",
+     CLASSIFIER, "Numbers in a row of the data, such as 784 pixels."},
+    {"model", "classes", KEY_COUNT, FIELD(model.classes), 2, 65536, NULL, NULL, NULL, "model.type",
+     CLASSIFIER, "Classes; labels are 0 .. classes - 1."},
+    {"model", "hidden", KEY_WIDTHS, FIELD(model.widths), 1, 1048576, NULL, NULL, NULL, "model.type",
+     BIT(BRG_MODEL_MLP), "Widths of the hidden layers, first to last: [128, 64]."},
+
+    {"data", "train", KEY_PATH, FIELD(data.train), 0, 0, NULL, NULL, NULL, NULL, 0,
+     "File to train on."},
+    {"data", "format", KEY_CHOICE, FIELD(data.format), 0, 0, formats, NULL,
+     "told by model and file name: text for vocab: bytes, shard for other vocabularies, idx for "
+     "*ubyte and *ubyte.gz, else csv",
+     NULL, 0,
+     "text: the file's bytes. shard: nanoGPT or llm.c tokens, uint16. idx: images and labels. csv: "
+     "numbers with the label last. idx and csv may be gzip files."},
+    {"data", "train_labels", KEY_PATH, FIELD(data.train_labels), 0, 0, NULL, NULL,
+     "none; needed for idx", "model.type", CLASSIFIER, "File with the labels of train, idx only."},
+    {"data", "test", KEY_PATH, FIELD(data.test), 0, 0, NULL, NULL, "none: see held_out", NULL, 0,
+     "File with held-out data, in the format of train."},
+    {"data", "test_labels", KEY_PATH, FIELD(data.test_labels), 0, 0, NULL, NULL,
+     "none; needed for idx with test", "model.type", CLASSIFIER,
+     "File with the labels of test, idx only."},
+    {"data", "held_out", KEY_SHARE_F64, FIELD(data.held_out), 0, 0.5, NULL, NULL,
+     "5%, or 0% with test", NULL, 0,
+     "Share of the end of train that is kept for evaluation and never trained on."},
+
+    {"batch", "sequences", KEY_COUNT, FIELD(batch.samples), 1, 1048576, NULL, NULL, NULL,
+     "model.type", LLAMA, "Sequences in the global batch of a step."},
+    {"batch", "samples", KEY_COUNT, FIELD(batch.samples), 1, 16777216, NULL, NULL, NULL,
+     "model.type", CLASSIFIER, "Rows in the global batch of a step."},
+    {"batch", "chunks", KEY_COUNT, FIELD(batch.chunks), 1, BRG_CODE_CHUNKS_MAX, NULL, NULL,
+     "workers", NULL, 0,
+     "Parts that the batch is cut into; the code deals them to the workers. At least one for each "
+     "share that a step needs; a multiple of workers for cyclic."},
+    {"batch", "microbatch", KEY_COUNT, FIELD(batch.microbatch), 1, 16777216, NULL, NULL,
+     "a chunk, at most 8 sequences or 256 rows", NULL, 0,
+     "Samples computed at once: bounds a worker's memory, and a worker can turn to newer work "
+     "between two of them."},
+
+    {"optimizer", "type", KEY_CHOICE, FIELD(optimizer.type), 0, 0, optimizers, "adamw", NULL, NULL,
+     0, "adamw: Adam with decoupled weight decay. sgd: gradient descent with momentum."},
+    {"optimizer", "schedule", KEY_CHOICE, FIELD(optimizer.schedule), 0, 0, schedules, "constant",
+     NULL, NULL, 0, "How the learning rate goes on after the warm-up. cosine: down to lr_min."},
+    {"optimizer", "lr", KEY_REAL, FIELD(optimizer.lr), 1e-12, 1000, NULL, NULL, NULL, NULL, 0,
+     "Learning rate, such as 3e-3."},
+    {"optimizer", "lr_min", KEY_SHARE, FIELD(optimizer.lr_min_ratio), 0, 1, NULL, "10%", NULL,
+     "optimizer.schedule", BIT(BRG_SCHEDULE_COSINE), "Where cosine ends, as a share of lr."},
+    {"optimizer", "warmup", KEY_NUMBER, FIELD(optimizer.warmup_steps), 0, 1e9, NULL, "0", NULL,
+     NULL, 0, "Steps in which the learning rate rises from near 0 to lr."},
+    {"optimizer", "beta1", KEY_REAL, FIELD(optimizer.beta1), 0, 0.9999999, NULL, "0.9", NULL,
+     "optimizer.type", BIT(BRG_OPTIMIZER_ADAMW), "Decay of the mean gradient."},
+    {"optimizer", "beta2", KEY_REAL, FIELD(optimizer.beta2), 0, 0.9999999, NULL, "0.999", NULL,
+     "optimizer.type", BIT(BRG_OPTIMIZER_ADAMW), "Decay of the mean squared gradient."},
+    {"optimizer", "eps", KEY_REAL, FIELD(optimizer.eps), 1e-16, 1, NULL, "1e-08", NULL,
+     "optimizer.type", BIT(BRG_OPTIMIZER_ADAMW), "Added to the root of the mean square."},
+    {"optimizer", "momentum", KEY_REAL, FIELD(optimizer.momentum), 0, 0.9999999, NULL, "0.9", NULL,
+     "optimizer.type", BIT(BRG_OPTIMIZER_SGD), "Share of the last change that is kept; 0: none."},
+    {"optimizer", "weight_decay", KEY_REAL, FIELD(optimizer.weight_decay), 0, 10, NULL, "0", NULL,
+     NULL, 0, "Pulls the weights towards 0; 0.01 to 0.1 is usual with adamw."},
+    {"optimizer", "clip", KEY_REAL, FIELD(optimizer.clip), 0, 1e9, NULL, "1", NULL, NULL, 0,
+     "Longest allowed gradient (global norm); 0 turns clipping off."},
+
+    {"code", "scheme", KEY_CHOICE, FIELD(code.kind), 0, 0, schemes, "frc", NULL, NULL, 0,
+     "frc: groups of s + 1 workers or more repeat the same chunks; exact to the last bit. cyclic: "
+     "chunks overlap in a ring; exact but for rounding. none: every worker is waited for."},
+    {"code", "s", KEY_COUNT, FIELD(code.s), 0, BRG_CODE_WORKERS_MAX - 1, NULL, NULL,
+     "1, or 0 with one worker", "code.scheme", BIT(BRG_CODE_FRC) | BIT(BRG_CODE_CYCLIC),
+     "Stragglers or dead workers that a step never waits for. Each worker does s + 1 times the "
+     "work it would do without a code."},
+    {"code", "policy", KEY_CHOICE, FIELD(code.policy), 0, 0, policies, "early", NULL, NULL, 0,
+     "When a step ends. early: at the first instant it can be decoded. minwait: not before 1 + mu "
+     "times the fastest answer. paper: at that instant if it can be decoded, else with everybody."},
+    {"code", "mu", KEY_MILLIONTH, FIELD(code.mu_ppm), 0, 100, NULL, "1", NULL, "code.policy",
+     BIT(BRG_POLICY_MINWAIT) | BIT(BRG_POLICY_PAPER),
+     "How much longer than the fastest answer minwait and paper wait; 1: twice as long."},
+    {"code", "seed", KEY_NUMBER, FIELD(code.seed), 0, 0, NULL, NULL, "seed", "code.scheme",
+     BIT(BRG_CODE_CYCLIC), "Of the random matrix of cyclic."},
+
+    {"timeouts", "heartbeat", KEY_DURATION, FIELD(timeouts.heartbeat_ns), SECONDS(0.01),
+     SECONDS(600), NULL, "1s", NULL, NULL, 0, "A worker says this often that it lives."},
+    {"timeouts", "lease", KEY_DURATION, FIELD(timeouts.lease_ns), SECONDS(0.03), SECONDS(3600),
+     NULL, "10s", NULL, NULL, 0,
+     "A worker silent for this long is lost and its work goes to others; at least 3 heartbeats."},
+    {"timeouts", "task", KEY_DURATION, FIELD(timeouts.task_ns), SECONDS(0.01), SECONDS(604800),
+     NULL, "60s", NULL, NULL, 0,
+     "Work not done after this is also given to somebody else, although its worker lives."},
+    {"timeouts", "pull", KEY_DURATION, FIELD(timeouts.pull_ns), SECONDS(0.01), SECONDS(604800),
+     NULL, "30s", NULL, NULL, 0,
+     "A share that was asked for and is not here after this is asked for again."},
+    {"timeouts", "round_patience", KEY_DURATION, FIELD(timeouts.round_patience_ns), 0,
+     SECONDS(604800), NULL, "0s", NULL, NULL, 0,
+     "What a step still needs after this is given to somebody else, although its workers live. "
+     "0s: twice the fastest answer of the step."},
+
+    {"checkpoint", "every", KEY_NUMBER, FIELD(checkpoint.every_steps), 1, 1e9, NULL, "50", NULL,
+     NULL, 0, "Steps between checkpoints."},
+    {"checkpoint", "keep", KEY_COUNT, FIELD(checkpoint.keep), 1, 1000, NULL, "3", NULL, NULL, 0,
+     "Newest checkpoints that are kept; older ones are deleted."},
+    {"checkpoint", "dir", KEY_PATH, FIELD(checkpoint.dir), 0, 0, NULL, NULL,
+     "a folder of the run in the coordinator's store", NULL, 0,
+     "Folder for the checkpoints; relative to the run file's folder."},
+
+    {"eval", "every", KEY_NUMBER, FIELD(eval.every_steps), 0, 1e9, NULL, NULL,
+     "50, or 0 without held-out data", NULL, 0,
+     "Steps between looks at the held-out data; 0: never."},
+    {"eval", "samples", KEY_NUMBER, FIELD(eval.samples), 1, 1e9, NULL, "256", NULL, NULL, 0,
+     "Held-out sequences or rows looked at each time, at most all."},
+
+    {"limits", "part", KEY_SIZE, FIELD(limits.part_bytes), 4096, 4194304, NULL, "1MiB", NULL, NULL,
+     0, "Parameters and shares travel in parts of this size, so that nothing waits behind them."},
+    {"limits", "memory", KEY_SIZE, FIELD(limits.memory_bytes), 1048576, 1125899906842624.0, NULL,
+     NULL, "twice the predicted memory of a worker, at least 64MiB", NULL, 0,
+     "Tensors of one worker: it refuses work that needs more, rather than to be killed for it."},
+};
+/* clang-format on */
+
+#define KEY_COUNT_ALL (sizeof brg_runfile_keys / sizeof brg_runfile_keys[0])
+_Static_assert(KEY_COUNT_ALL <= KEYS_MAX, "make KEYS_MAX larger");
+
+const uint32_t brg_runfile_key_count = KEY_COUNT_ALL;

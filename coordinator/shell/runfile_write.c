@@ -1,0 +1,253 @@
+/* runfile_write.c - the way back: run file, explanation and reference, all from the table. */
+#include "coordinator/shell/runfile_private.h"
+
+#include "base/units.h"
+#include "model/model.h"
+#include "model/optimizer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define TEXT_COLUMNS 92u
+
+/* An empty path means the key is left out. */
+static int is_empty(const struct key *key, const struct brg_run_config *config) {
+    return key->type == KEY_PATH && ((const char *)config)[key->offset] == 0;
+}
+
+static int finish(FILE *out) {
+    return fflush(out) == 0 && !ferror(out) ? BRG_OK : BRG_EIO;
+}
+
+int brg_run_config_write(const struct brg_run_config *config, FILE *out) {
+    char value[VALUE_BYTES];
+    const char *section = "";
+    for (uint32_t i = 0; i < brg_runfile_key_count; i++) {
+        const struct key *key = &brg_runfile_keys[i];
+        if (!brg_key_applies(config, key) || is_empty(key, config)) continue;
+        if (strcmp(key->section, section) != 0) fprintf(out, "%s:\n", key->section);
+        section = key->section;
+        fprintf(out, "%s%s: %s\n", *section != 0 ? "  " : "", key->name,
+                brg_value_text(key, config, value));
+    }
+    return finish(out);
+}
+
+int brg_run_config_text(const struct brg_run_config *config, char **text) {
+    size_t size_bytes = 0;
+    *text = NULL;
+    FILE *out = open_memstream(text, &size_bytes);
+    if (out == NULL) return BRG_ENOMEM;
+    int rc = brg_run_config_write(config, out);
+    if (fclose(out) != 0 || rc != BRG_OK) {
+        free(*text);
+        *text = NULL;
+        return BRG_ENOMEM; /* the only thing that a write to memory can lack */
+    }
+    return BRG_OK;
+}
+
+/* --- prediction ----------------------------------------------------------------------------- */
+
+static uint64_t add(uint64_t a, uint64_t b) {
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static uint64_t multiply(uint64_t a, uint64_t b) {
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+void brg_run_config_predict(const struct brg_run_config *config, struct brg_run_prediction *out) {
+    const struct brg_code_spec *code = &config->code;
+    uint64_t params = brg_model_param_count(&config->model);
+    uint64_t bytes = multiply(params, sizeof(float));
+    uint64_t state = multiply(brg_optimizer_state_count(&config->optimizer, params), sizeof(float));
+    uint32_t groups = code->n / (code->s + 1);
+    memset(out, 0, sizeof *out);
+    out->parameters = params;
+    out->parameter_bytes = bytes;
+    /* frc needs a share a group, cyclic all but s, none all. */
+    out->units = code->kind == BRG_CODE_FRC ? groups : code->n - code->s;
+    out->chunks_each = code->kind == BRG_CODE_CYCLIC ? code->chunks / code->n * (code->s + 1)
+                                                     : (code->chunks + groups - 1) / groups;
+    /* Parameters of this step and of the next, the gradient being summed, the share being sent. */
+    out->worker_memory_bytes = add(
+        multiply(bytes, 4), brg_model_workspace_bytes(&config->model, config->batch.microbatch));
+    /* Parameters of two versions, the optimizer's moments, the sum, and the shares it is made of.
+     */
+    out->coordinator_memory_bytes = add(multiply(bytes, 3 + (uint64_t)out->units), state);
+    out->sent_bytes = multiply(bytes, config->workers);
+    out->received_bytes = multiply(bytes, out->units);
+    out->log_bytes = config->durability == BRG_DURABILITY_STEP ? bytes : 0;
+    out->checkpoint_bytes = add(bytes, state);
+}
+
+static void print_prediction(const struct brg_run_config *config, FILE *out) {
+    struct brg_run_prediction p;
+    char a[BRG_UNITS_TEXT_BYTES], b[BRG_UNITS_TEXT_BYTES];
+    brg_run_config_predict(config, &p);
+    fprintf(out, "What this run takes (estimates; data not counted)\n");
+    fprintf(out, "  parameters             %" PRIu64 " (%s)\n", p.parameters,
+            brg_size_about(p.parameter_bytes, a));
+    fprintf(out, "  memory of a worker     about %s\n", brg_size_about(p.worker_memory_bytes, a));
+    fprintf(out, "  memory of coordinator  about %s\n",
+            brg_size_about(p.coordinator_memory_bytes, a));
+    fprintf(out, "  sent each step         %s to %" PRIu32 " workers, %s each\n",
+            brg_size_about(p.sent_bytes, a), config->workers, brg_size_about(p.parameter_bytes, b));
+    fprintf(out, "  received each step     %s, %" PRIu32 " shares\n",
+            brg_size_about(p.received_bytes, a), p.units);
+    fprintf(out, "  work of a worker       at most %" PRIu32 " of %" PRIu32 " chunks a step\n",
+            p.chunks_each, config->batch.chunks);
+    if (p.log_bytes > 0) {
+        fprintf(out, "  written each step      %s, until the next checkpoint\n",
+                brg_size_about(p.log_bytes, a));
+    }
+    fprintf(out, "  checkpoints on disk    %" PRIu32 " of %s\n", config->checkpoint.keep,
+            brg_size_about(p.checkpoint_bytes, a));
+}
+
+/* --- explanation and reference -------------------------------------------------------------- */
+
+/* Breaks `text` between words, each line after the first indented by `indent`. */
+static void print_wrapped(FILE *out, const char *text, uint32_t indent) {
+    uint32_t column = indent;
+    while (*text != 0) {
+        size_t n = strcspn(text, " ");
+        if (column > indent && column + n + 1 > TEXT_COLUMNS) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (column > indent) {
+            fputc(' ', out);
+            column++;
+        }
+        fwrite(text, 1, n, out);
+        column += (uint32_t)n;
+        text += n;
+        while (*text == ' ') text++;
+    }
+    fputc('\n', out);
+}
+
+static const char *default_text(const struct key *key) {
+    if (key->fallback != NULL) return key->fallback;
+    return key->derived != NULL ? key->derived : "none: it must be given";
+}
+
+int brg_run_config_explain(const struct brg_run_config *config, FILE *out) {
+    char value[VALUE_BYTES], kind[VALUE_BYTES];
+    const char *section = "";
+    for (uint32_t i = 0; i < brg_runfile_key_count; i++) {
+        const struct key *key = &brg_runfile_keys[i];
+        if (!brg_key_applies(config, key)) continue;
+        if (strcmp(key->section, section) != 0) {
+            section = key->section;
+            fprintf(out, "%s:\n", section);
+        }
+        fprintf(out, "%s%s: %s\n      ", *section != 0 ? "  " : "", key->name,
+                is_empty(key, config) ? "(not set)" : brg_value_text(key, config, value));
+        print_wrapped(out, key->help, 6);
+        fprintf(out, "      Must be ");
+        print_wrapped(out, brg_value_kind(key, kind), 6);
+        fprintf(out, "      Default: ");
+        print_wrapped(out, default_text(key), 6);
+    }
+    fputc('\n', out);
+    print_prediction(config, out);
+    return finish(out);
+}
+
+static const char reference_head[] =
+    "# Run files\n"
+    "\n"
+    "A run file is YAML: keys with values, some of them in sections. Submit one with\n"
+    "`brigade submit FILE`; `brigade validate FILE` checks it, explains each key with its value "
+    "and\n"
+    "predicts memory and traffic, and starts nothing.\n"
+    "\n"
+    "- Every fault of a file is listed at once, each as `FILE:LINE: KEY: what is wrong, what to "
+    "do`.\n"
+    "- A key that is unknown, given twice, or without effect where it stands is a fault.\n"
+    "- Durations, sizes and percentages carry their unit: `30s`, `64MiB`, `5%`. Durations: ns, "
+    "us,\n"
+    "  ms, s, min, h, d. Sizes: B, KiB, MiB, GiB, TiB (powers of 1024), kB, MB, GB, TB (of 1000).\n"
+    "- Paths that do not begin with `/` are seen from the folder of the run file.\n"
+    "- Aliases (`*name`), tags (`!name`) and a second document are refused; a file has at most 1 "
+    "MiB.\n"
+    "- Rules between keys are checked, too: `timeouts.lease` at least 3 heartbeats, `code.s` less\n"
+    "  than `workers`, chunks enough for the code, and so on; the fault says the rule.\n"
+    "\n"
+    "An example:\n"
+    "```yaml\n"
+    "run: kjv-tiny\n"
+    "model: {type: llama, dim: 128, layers: 4, heads: 4, kv_heads: 2, hidden: 352, context: 128}\n"
+    "data: {train: kjv.txt, held_out: 5%}\n"
+    "batch: {sequences: 64, chunks: 16}\n"
+    "optimizer: {type: adamw, lr: 3e-3, warmup: 50, schedule: cosine, clip: 1.0}\n"
+    "steps: 400\n"
+    "seed: 7\n"
+    "workers: 8\n"
+    "code: {scheme: frc, s: 1, policy: early}\n"
+    "checkpoint: {every: 50, keep: 3, dir: ckpt/}\n"
+    "durability: step\n"
+    "```\n"
+    "\n"
+    "This page is made from the table that the program reads by, and a test keeps the two equal.\n";
+
+/* The words of a condition: "model.type: mlp or softmax". */
+static void print_condition(const struct key *key, FILE *out) {
+    const struct key *other = &brg_runfile_keys[brg_key_find(NULL, key->when)];
+    fprintf(out, "Only where %s is", key->when);
+    const char *between = " ";
+    for (const struct choice *c = other->choices; c->word != NULL; c++) {
+        if (c->number == 0 || (key->when_mask >> c->number & 1u) == 0) continue;
+        fprintf(out, "%s%s", between, c->word);
+        between = " or ";
+    }
+    fprintf(out, ". ");
+}
+
+/* A cell of a Markdown table cannot hold a bar. */
+static void print_cell(const char *text, FILE *out) {
+    for (; *text != 0; text++) {
+        if (*text == '|') fputc('\\', out);
+        fputc(*text, out);
+    }
+}
+
+int brg_runfile_reference(FILE *out) {
+    char kind[VALUE_BYTES];
+    fputs(reference_head, out);
+    for (uint32_t s = 0; brg_runfile_sections[s].name != NULL; s++) {
+        const struct section *section = &brg_runfile_sections[s];
+        if (section->reason != NULL) continue;
+        fprintf(out, "\n## %s%s\n\n%s\n\n", *section->name != 0 ? "Section " : "Top of the file",
+                section->name, section->help);
+        fprintf(out, "| key | value | default | meaning |\n|---|---|---|---|\n");
+        for (uint32_t i = 0; i < brg_runfile_key_count; i++) {
+            const struct key *key = &brg_runfile_keys[i];
+            if (strcmp(key->section, section->name) != 0) continue;
+            fprintf(out, "| `%s` | ", key->name);
+            print_cell(brg_value_kind(key, kind), out);
+            fprintf(out, " | ");
+            print_cell(key->fallback == NULL && key->derived == NULL ? "*required*"
+                                                                     : default_text(key),
+                       out);
+            fprintf(out, " | ");
+            if (key->when != NULL) print_condition(key, out);
+            print_cell(key->help, out);
+            fprintf(out, " |\n");
+        }
+    }
+    fprintf(out, "\n## Not in this version\n\n");
+    fprintf(out, "`kind: pipeline`, `berrut` and `grid`; the sections");
+    for (uint32_t s = 0; brg_runfile_sections[s].name != NULL; s++) {
+        if (brg_runfile_sections[s].reason == NULL) continue;
+        fprintf(out, " `%s`", brg_runfile_sections[s].name);
+    }
+    fprintf(out,
+            ";\nthe codes `dct`, `sr-sgc`, `m-sgc` and `code: auto`; the model `cnn`. They are "
+            "refused with a\nsentence that says so.\n");
+    return finish(out);
+}
