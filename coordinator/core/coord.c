@@ -90,6 +90,16 @@ static void on_open_failed(struct brg_coord *c, const struct brg_coord_event *ev
     c->open_run = BRG_NOBODY;
 }
 
+/* Its last checkpoint and log stay as they are, for the operator to look at. */
+static void on_run_failed(struct brg_coord *c, const struct brg_coord_event *ev,
+                          struct brg_coord_actions *out) {
+    if (c->rounds.phase == BRG_PHASE_IDLE || c->rounds.plan.run != ev->run) return;
+    brg_coord_act(out, (struct brg_coord_action){
+                           .type = BRG_ACT_SEND_RELEASE, .member = BRG_NOBODY, .run = ev->run});
+    c->rounds.target = BRG_RUN_FAILED;
+    c->rounds.phase = BRG_PHASE_IDLE; /* close_if_finished does the rest */
+}
+
 /* The run's last checkpoint is durable: it ends in the state asked for. */
 static void close_if_finished(struct brg_coord *c, struct brg_coord_actions *out) {
     if (c->open_run == BRG_NOBODY || c->rounds.phase != BRG_PHASE_IDLE) return;
@@ -307,6 +317,7 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
     case BRG_EV_CHECKPOINTED: brg_rounds_checkpointed(&c->rounds, ev, out); return BRG_OK;
     case BRG_EV_OPENED: on_opened(c, ev, out); return BRG_OK;
     case BRG_EV_OPEN_FAILED: on_open_failed(c, ev, out); return BRG_OK;
+    case BRG_EV_RUN_FAILED: on_run_failed(c, ev, out); return BRG_OK;
     case BRG_EV_SUBMIT: return on_submit(c, ev, out);
     case BRG_EV_PAUSE:
     case BRG_EV_RESUME:

@@ -77,6 +77,7 @@ enum brg_coord_event_type {
     BRG_EV_CHECKPOINTED, /* run, step: all files of it are durable */
     BRG_EV_OPENED,       /* run, step: restored up to this committed step */
     BRG_EV_OPEN_FAILED,  /* run: it cannot be opened */
+    BRG_EV_RUN_FAILED,   /* run: it is open and cannot go on (its gradient is not finite) */
     BRG_EV_SUBMIT,       /* plan: a new run, queued */
     BRG_EV_PAUSE,        /* run */
     BRG_EV_RESUME,       /* run */

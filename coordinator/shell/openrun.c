@@ -1,0 +1,429 @@
+#include "coordinator/shell/openrun.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "coordinator/shell/checkpoint.h"
+#include "kernels/kernels.h"
+
+/* Held-out samples computed at once in an evaluation. */
+#define EVAL_SAMPLES 8u
+/* Checkpoints that the log reaches back over: one damaged checkpoint costs time and no step. */
+#define LOG_REACH 2u
+
+static uint64_t targets_of(const struct brg_openrun *run, uint32_t samples) {
+    const struct brg_model_spec *model = &run->config.run.model;
+    return model->type == BRG_MODEL_LLAMA ? (uint64_t)samples * model->context : samples;
+}
+
+uint64_t brg_openrun_chunk_targets(const struct brg_openrun *run, uint32_t chunk) {
+    return targets_of(run, brg_sample_chunk_count(&run->sampler, chunk));
+}
+
+/* ---- open ---- */
+
+/* The packed data set lies in the run's folder from the first opening on: a restart does not depend
+ * on the operator's files any more, and what workers fetch is what was submitted. */
+static int open_data(struct brg_openrun *run, struct brg_why *why) {
+    char path[BRG_PATH_BYTES + 32];
+    struct brg_data_error error = {{0}};
+    (void)snprintf(path, sizeof path, "%s/data.brgdata", run->config.folder);
+    struct brg_data_spec packed = {.format = run->config.run.data.format};
+    struct stat st;
+    if (stat(path, &st) != 0) {
+        struct brg_data source;
+        int rc = brg_data_open(&run->config.run.data, &source, &error);
+        if (rc != BRG_OK) return brg_why_set(why, rc, "%s", error.text);
+        rc = brg_data_pack_file(&source, path);
+        brg_data_close(&source);
+        if (rc != BRG_OK) {
+            return brg_why_set(why, rc,
+                               "%s: the packed data set cannot be written (%s): make room there, "
+                               "then resume the run",
+                               path, strerror(errno));
+        }
+    }
+    (void)snprintf(packed.train, sizeof packed.train, "%s", path);
+    int rc = brg_data_open(&packed, &run->data, &error);
+    if (rc != BRG_OK) return brg_why_set(why, rc, "%s", error.text);
+    rc = brg_sampler_init(&run->sampler, &run->data, &run->config.run.model, &run->config.run.batch,
+                          run->config.run.seed, &error);
+    return rc == BRG_OK ? rc : brg_why_set(why, rc, "%s", error.text);
+}
+
+static int offer_data(struct brg_openrun *run, struct brg_why *why) {
+    const uint64_t size = brg_data_pack_bytes(&run->data);
+    struct brg_buffer *buffer = NULL;
+    int rc = brg_pool_get(run->config.pool, size, &buffer);
+    if (rc == BRG_OK) rc = brg_data_pack(&run->data, buffer->data, size);
+    const struct brg_object object = {.kind = BRG_OBJECT_DATA, .digest = run->data.digest};
+    if (rc == BRG_OK) rc = brg_source_init(&run->blob, run->config.pool, &object, buffer, size);
+    if (rc == BRG_OK) brg_source_digest(&run->blob);
+    brg_buffer_release(buffer);
+    return rc == BRG_OK ? rc
+                        : brg_why_set(why, rc, "the data set of %llu bytes does not fit in memory",
+                                      (unsigned long long)size);
+}
+
+static int build_scheme(struct brg_openrun *run, struct brg_why *why) {
+    const size_t size = brg_scheme_size_bytes(&run->config.run.code);
+    if (size == 0) return brg_scheme_check(&run->config.run.code, why);
+    run->scheme = calloc(1, size);
+    if (run->scheme == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory for the code");
+    return brg_scheme_init(run->scheme, size, &run->config.run.code, why);
+}
+
+static uint64_t moment_count(const struct brg_openrun *run) {
+    return brg_optimizer_state_count(&run->config.run.optimizer, run->param_count);
+}
+
+static int allocate(struct brg_openrun *run, struct brg_why *why) {
+    const size_t bytes = run->param_count * sizeof(float);
+    const uint64_t state = brg_optimizer_state_count(&run->config.run.optimizer, run->param_count);
+    run->gradient = calloc(1, bytes);
+    run->moments = calloc(state > 0 ? state : 1, sizeof(float));
+    const int rc = brg_pool_get(run->config.pool, bytes, &run->params);
+    if (run->gradient == NULL || run->moments == NULL || rc != BRG_OK) {
+        return brg_why_set(why, BRG_ENOMEM, "no memory for a model of %llu parameters",
+                           (unsigned long long)run->param_count);
+    }
+    return BRG_OK;
+}
+
+static int load_from(struct brg_openrun *run, uint64_t step, struct brg_why *why) {
+    struct brg_checkpoint c;
+    const int rc = brg_checkpoint_read(run->checkpoint_dir, run->config.id, step, &c, why);
+    if (rc != BRG_OK) return rc;
+    if (c.params_elements != run->param_count || c.optimizer_elements != moment_count(run)) {
+        return brg_why_set(why, BRG_ECORRUPT,
+                           "%s: the checkpoint of step %llu is of another model than the run's",
+                           run->checkpoint_dir, (unsigned long long)c.step);
+    }
+    return brg_checkpoint_load(run->checkpoint_dir, &c, run->params->data, run->moments, why);
+}
+
+static uint32_t log_reach(const struct brg_openrun *run) {
+    const uint32_t keep = run->config.run.checkpoint.keep;
+    return keep < LOG_REACH ? keep : LOG_REACH;
+}
+
+/* The checkpoint that the log reaches back to: of those up to `committed` the LOG_REACH-th newest,
+ * or 0 where there are fewer; brg_openrun_truncate keeps it so. items: oldest first. */
+static uint64_t log_start(const struct brg_openrun *run, const struct brg_checkpoint_item *items,
+                          uint32_t count) {
+    uint32_t left = log_reach(run);
+    for (uint32_t i = count; i-- > 0;) {
+        if (items[i].state == BRG_CHECKPOINT_UNFINISHED) continue;
+        if (items[i].step > run->config.committed) continue;
+        if (--left == 0) return items[i].step;
+    }
+    return 0;
+}
+
+/* The newest checkpoint that verifies and that the log reaches back to, or the seed. */
+static int load_checkpoint(struct brg_openrun *run, struct brg_checkpoint_item *items,
+                           uint32_t count, struct brg_why *why) {
+    struct brg_checkpoint_choice choice;
+    const uint64_t log_first = run->log != NULL ? brg_gradlog_first(run->log) : 0;
+    int rc = BRG_OK;
+    const struct brg_checkpoint_standing standing = {.committed = run->config.committed,
+                                                     .log_first = log_first};
+    for (;;) { /* each turn marks one damaged */
+        rc = brg_checkpoint_plan_load(&standing, items, count, &choice);
+        if (rc != BRG_OK) {
+            return brg_why_set(why, rc,
+                               "%s: step %llu is committed, but %s; put the newest backup of this "
+                               "folder and of the store back",
+                               run->checkpoint_dir, (unsigned long long)run->config.committed,
+                               rc == BRG_EBEHIND ? "a checkpoint is of a later step"
+                                                 : "no whole checkpoint reaches the gradient log");
+        }
+        if (choice.step == 0) {
+            brg_model_init(&run->config.run.model, run->config.run.seed, run->params->data);
+            break;
+        }
+        rc = load_from(run, choice.step, why);
+        if (rc == BRG_OK) break;
+        if (rc != BRG_ECORRUPT) return rc;
+        brg_log_warn("run", BRG_FIELDS(BRG_U64("step", choice.step)),
+                     "a checkpoint is damaged, the one before it is taken: %s",
+                     why != NULL ? why->text : "");
+        items[choice.index].state = BRG_CHECKPOINT_DAMAGED;
+    }
+    run->version = run->checkpoint = choice.step;
+    return BRG_OK;
+}
+
+static const struct brg_record_step *record_of(const struct brg_openrun *run, uint64_t step) {
+    BRG_ASSERT(step >= run->config.first_record && step <= run->config.committed);
+    return &run->config.records[step - run->config.first_record];
+}
+
+static int open_log(struct brg_openrun *run, uint64_t reaches_back_to, struct brg_why *why) {
+    if (run->config.run.durability != BRG_DURABILITY_STEP) return BRG_OK;
+    char folder[BRG_PATH_BYTES + 32];
+    (void)snprintf(folder, sizeof folder, "%s/log", run->config.folder);
+    struct brg_gradlog_config config = {.folder = folder,
+                                        .run = run->config.id,
+                                        .elements = run->param_count,
+                                        .committed = run->config.committed,
+                                        .checkpoint = reaches_back_to};
+    if (run->config.committed > reaches_back_to) {
+        const struct brg_record_step *last = record_of(run, run->config.committed);
+        config.last = (struct brg_gradlog_place){.segment = last->log_segment,
+                                                 .offset = last->log_offset,
+                                                 .size_bytes = last->log_bytes};
+    }
+    return brg_gradlog_open(&config, &run->log, why);
+}
+
+static int step_optimizer(struct brg_openrun *run, float *params, uint64_t step,
+                          struct brg_why *why) {
+    const int rc =
+        brg_optimizer_step(&run->config.run.optimizer, &run->config.run.model, step, run->targets,
+                           run->gradient, run->moments, params, &run->report);
+    return rc == BRG_OK ? rc
+                        : brg_why_set(why, rc, "the gradient of step %llu is not finite",
+                                      (unsigned long long)step);
+}
+
+/* Steps that were committed after the checkpoint, once more: the same gradients through the same
+ * arithmetic end in the same bits. */
+static int replay(struct brg_openrun *run, struct brg_why *why) {
+    if (run->version < run->config.committed && run->version + 1 < run->config.first_record) {
+        return brg_why_set(
+            why, BRG_ECORRUPT,
+            "%s: the newest whole checkpoint is of step %llu, too old for the store; "
+            "put the newest backup of this folder back",
+            run->checkpoint_dir, (unsigned long long)run->version);
+    }
+    for (uint64_t step = run->version + 1; step <= run->config.committed; step++) {
+        const struct brg_record_step *r = record_of(run, step);
+        const struct brg_gradlog_entry entry = {.step = step,
+                                                .count = r->count,
+                                                .gradient = r->gradient,
+                                                .place = {.segment = r->log_segment,
+                                                          .offset = r->log_offset,
+                                                          .size_bytes = r->log_bytes}};
+        int rc = brg_gradlog_read(run->log, &entry, run->gradient, why);
+        if (rc == BRG_OK) rc = step_optimizer(run, run->params->data, step, why);
+        if (rc != BRG_OK) return rc;
+        run->version = step;
+    }
+    return BRG_OK;
+}
+
+static int restore(struct brg_openrun *run, struct brg_why *why) {
+    struct brg_checkpoint_item items[BRG_CHECKPOINT_LIST_MAX];
+    uint32_t count = 0;
+    int rc = brg_checkpoint_list(run->checkpoint_dir, run->config.id, items, &count, why);
+    if (rc != BRG_OK) return rc;
+    const uint64_t reaches_back_to = log_start(run, items, count);
+    rc = open_log(run, reaches_back_to, why);
+    if (rc == BRG_OK) rc = load_checkpoint(run, items, count, why);
+    return rc == BRG_OK ? replay(run, why) : rc;
+}
+
+int brg_openrun_open(const struct brg_openrun_config *config, struct brg_openrun **out,
+                     struct brg_why *why) {
+    *out = NULL;
+    struct brg_openrun *run = calloc(1, sizeof *run);
+    if (run == NULL) {
+        free(config->records);
+        return brg_why_set(why, BRG_ENOMEM, "no memory to open a run");
+    }
+    run->config = *config;
+    int rc = brg_model_check(&config->run.model, config->run.batch.microbatch, why);
+    if (rc != BRG_OK) goto out;
+    run->param_count = brg_model_param_count(&config->run.model);
+    run->targets = targets_of(run, config->run.batch.samples);
+    if (config->run.checkpoint.dir[0] != '\0') {
+        const int n = snprintf(run->checkpoint_dir, sizeof run->checkpoint_dir, "%s/run-%llu",
+                               config->run.checkpoint.dir, (unsigned long long)config->id);
+        if (n < 0 || (size_t)n >= sizeof run->checkpoint_dir) {
+            rc = brg_why_set(why, BRG_EINVAL, "checkpoint.dir: the path is too long");
+            goto out;
+        }
+    } else {
+        (void)snprintf(run->checkpoint_dir, sizeof run->checkpoint_dir, "%s/checkpoints",
+                       config->folder);
+    }
+    rc = open_data(run, why);
+    if (rc == BRG_OK) rc = offer_data(run, why);
+    if (rc == BRG_OK) rc = build_scheme(run, why);
+    if (rc == BRG_OK) rc = allocate(run, why);
+    if (rc == BRG_OK) rc = restore(run, why);
+    if (rc != BRG_OK) goto out;
+    BRG_ASSERT(run->version == config->committed);
+    *out = run;
+    run = NULL;
+out:
+    brg_openrun_close(&run);
+    return rc;
+}
+
+void brg_openrun_close(struct brg_openrun **run) {
+    struct brg_openrun *r = *run;
+    if (r == NULL) return;
+    brg_gradlog_close(&r->log);
+    brg_source_fini(&r->blob);
+    brg_data_close(&r->data);
+    brg_buffer_release(r->params);
+    free(r->moments);
+    free(r->gradient);
+    free(r->scheme);
+    free(r->config.records);
+    free(r);
+    *run = NULL;
+}
+
+/* ---- steps ---- */
+
+int brg_openrun_decode(struct brg_openrun *run, uint64_t step,
+                       const struct brg_openrun_shares *shares, struct brg_gradlog_entry *entry,
+                       struct brg_why *why) {
+    double weights[BRG_SCHEME_UNITS_MAX];
+    double used_weights[BRG_SCHEME_UNITS_MAX];
+    const float *vectors[BRG_SCHEME_UNITS_MAX];
+    uint32_t used = 0;
+    const int rc = brg_scheme_decode(run->scheme, &shares->held, weights);
+    BRG_ASSERT(rc == BRG_OK); /* the machine asked may_end before, which promises this */
+    const uint32_t units = brg_scheme_unit_count(run->scheme);
+    for (uint32_t u = 0; u < units; u++) { /* rising: the same sum whoever answered first */
+        if (!brg_bits_has(&shares->held, u) || weights[u] == 0.0) continue;
+        used_weights[used] = weights[u];
+        vectors[used++] = shares->buffers[u]->data;
+    }
+    BRG_ASSERT(used > 0);
+    brg_combine(run->param_count, used, used_weights, vectors, run->gradient);
+    if (!isfinite(brg_kernels_pick()->norm2(run->param_count, run->gradient))) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "the gradient of step %llu is not finite: the run has diverged; lower "
+                           "optimizer.lr or set optimizer.clip, and submit it again",
+                           (unsigned long long)step);
+    }
+    memset(entry, 0, sizeof *entry);
+    entry->step = step;
+    entry->count = run->targets;
+    if (run->log != NULL) {
+        return brg_gradlog_append(run->log, step, run->targets, run->gradient, entry, why);
+    }
+    brg_digest_of(run->gradient, run->param_count * sizeof(float), &entry->gradient);
+    return BRG_OK;
+}
+
+int brg_openrun_apply(struct brg_openrun *run, uint64_t step, struct brg_why *why) {
+    BRG_ASSERT(run->version == step - 1);
+    struct brg_buffer *next = NULL;
+    const size_t bytes = run->param_count * sizeof(float);
+    int rc = brg_pool_get(run->config.pool, bytes, &next);
+    if (rc != BRG_OK) return brg_why_set(why, rc, "no memory for the parameters of a step");
+    /* The old version stays as it is: parts of it may still be on their way to workers. */
+    memcpy(next->data, run->params->data, bytes);
+    rc = step_optimizer(run, next->data, step, why);
+    if (rc != BRG_OK) {
+        brg_buffer_release(next);
+        return rc;
+    }
+    brg_buffer_release(run->params);
+    run->params = next;
+    run->version = step;
+    return BRG_OK;
+}
+
+int brg_openrun_params_source(struct brg_openrun *run, struct brg_source *out) {
+    const struct brg_object object = {
+        .kind = BRG_OBJECT_PARAMS, .run = run->config.id, .step = run->version};
+    const int rc = brg_source_init(out, run->config.pool, &object, run->params,
+                                   run->param_count * sizeof(float));
+    if (rc == BRG_OK) brg_source_digest(out);
+    return rc;
+}
+
+int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digest,
+                           struct brg_why *why) {
+    brg_digest_of(run->params->data, run->param_count * sizeof(float), digest);
+    if (run->version == 0) return BRG_OK; /* the seed gives it back */
+    const struct brg_run_config *config = &run->config.run;
+    struct brg_checkpoint c = {.run = run->config.id,
+                               .step = run->version,
+                               .optimizer_step = run->version,
+                               .data_position = run->version * config->batch.samples,
+                               .seed = config->seed,
+                               .params_elements = run->param_count,
+                               .optimizer_elements = moment_count(run),
+                               .data = run->data.digest};
+    (void)snprintf(c.name, sizeof c.name, "%s", config->name);
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    c.created_ns = (uint64_t)now.tv_sec * BRG_NS_PER_S + (uint64_t)now.tv_nsec;
+    const int rc =
+        brg_checkpoint_save(run->checkpoint_dir, &c, run->params->data, run->moments, why);
+    /* One that a crash kept from being recorded is as good as new: the same bits. */
+    if (rc != BRG_OK && rc != BRG_EEXIST) return rc;
+    if (run->log != NULL) brg_gradlog_roll(run->log);
+    return BRG_OK;
+}
+
+int brg_openrun_truncate(struct brg_openrun *run, uint64_t step, struct brg_why *why) {
+    struct brg_checkpoint_item items[BRG_CHECKPOINT_LIST_MAX];
+    uint8_t delete_it[BRG_CHECKPOINT_LIST_MAX] = {0};
+    uint32_t count = 0;
+    uint64_t drop_through = 0;
+    const struct brg_run_checkpoint *wish = &run->config.run.checkpoint;
+    const struct brg_checkpoint_policy policy = {
+        .every = wish->every_steps, .keep = wish->keep, .log_reach = log_reach(run)};
+    int rc = brg_checkpoint_list(run->checkpoint_dir, run->config.id, items, &count, why);
+    if (rc != BRG_OK) return rc;
+    const struct brg_checkpoint_standing standing = {
+        .committed = run->version, .log_first = run->log != NULL ? brg_gradlog_first(run->log) : 0};
+    brg_checkpoint_plan_tidy(&policy, &standing, items, count, delete_it, &drop_through);
+    if (drop_through > step)
+        drop_through = step; /* its checkpoint is on record, a later one's may not be */
+    if (run->log != NULL && drop_through > 0) {
+        rc = brg_gradlog_drop_through(run->log, drop_through, why);
+    }
+    for (uint32_t i = 0; i < count && rc == BRG_OK; i++) {
+        if (delete_it[i]) rc = brg_checkpoint_delete(run->checkpoint_dir, items[i].step, why);
+    }
+    return rc;
+}
+
+/* ---- evaluation ---- */
+
+int brg_openrun_eval(const struct brg_openrun *run, uint64_t samples, struct brg_model_sums *sums) {
+    const struct brg_model_spec *model = &run->config.run.model;
+    const struct brg_sampler *s = &run->sampler;
+    const size_t bytes = brg_model_workspace_bytes(model, EVAL_SAMPLES);
+    struct brg_buffer *memory = NULL, *inputs = NULL;
+    const int is_tokens = model->type == BRG_MODEL_LLAMA;
+    const size_t sample_bytes = is_tokens ? (size_t)(model->context + 1) * sizeof(uint16_t)
+                                          : (size_t)model->inputs * sizeof(float);
+    uint32_t labels[EVAL_SAMPLES];
+    int rc = brg_pool_get(run->config.pool, bytes, &memory);
+    if (rc == BRG_OK) rc = brg_pool_get(run->config.pool, EVAL_SAMPLES * sample_bytes, &inputs);
+    if (rc != BRG_OK) goto out;
+    struct brg_model_workspace *w =
+        brg_model_workspace_init(memory->data, model, EVAL_SAMPLES, NULL);
+    const struct brg_sample_buffer buffer = {.capacity = EVAL_SAMPLES,
+                                             .tokens = is_tokens ? inputs->data : NULL,
+                                             .x = is_tokens ? NULL : inputs->data,
+                                             .labels = is_tokens ? NULL : labels};
+    if (samples > s->held_samples) samples = s->held_samples;
+    memset(sums, 0, sizeof *sums);
+    for (uint64_t first = 0; first < samples && rc == BRG_OK; first += EVAL_SAMPLES) {
+        struct brg_batch batch;
+        const uint64_t left = samples - first;
+        const uint32_t count = left < EVAL_SAMPLES ? (uint32_t)left : EVAL_SAMPLES;
+        brg_sample_held(s, first, count, &buffer, &batch);
+        rc = brg_model_loss(w, run->params->data, &batch, sums);
+    }
+out:
+    brg_buffer_release(inputs);
+    brg_buffer_release(memory);
+    return rc;
+}
