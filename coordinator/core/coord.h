@@ -6,10 +6,15 @@
  *   run: QUEUED --OPEN--> OPENING --OPENED--> ACTIVE --last step--> FINISHED
  *           ^                | OPEN_FAILED      |  '---stop-------> STOPPED
  *           |                '---> FAILED       '-----pause-------> PAUSED
- *           '---------------------- resume --------------------------'
+ *           '---- resume ------------'------------- resume -----------'
  *
+ * A pause or stop is a wish until the run's state says so: while the run opens, or while a step is
+ * decoded and applied, it waits its turn, and a coordinator that dies before has forgotten it.
  * One run is open at a time, the first queued first. Everything a member sends is believed only in
  * the epoch of this incarnation, and only from the process (session) that attached last.
+ *
+ * Whatever a message of a member or a stranger holds, the machine neither asserts nor loses more
+ * than that member; only answers of the shell itself are trusted to fit the actions.
  *
  * Pure; no pointers in the state but the open run's borrowed scheme; one thread. */
 #ifndef BRG_COORDINATOR_CORE_COORD_H
@@ -24,6 +29,8 @@ struct brg_run_slot {
     uint64_t committed;       /* its highest durable step */
     uint32_t restarted;       /* 1: it was under way when the coordinator died */
     uint32_t fenced; /* 1: a worker's proof of a higher step is an alarm (durability step) */
+    uint32_t wish;   /* OPENING: the state to end in as soon as it is open, else 0 */
+    uint32_t padding;
 };
 
 struct brg_coord {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(struct brg_member) == 32 + 5 * 8 + 6 * 4, "no padding: memcmp compares");
+_Static_assert(sizeof(struct brg_member) == 32 + 8 * 8 + 8 * 4, "no padding: memcmp compares");
 _Static_assert(sizeof(struct brg_token) == 32 + 8 + 2 * 4, "no padding: memcmp compares");
 
 void brg_coord_act(struct brg_coord_actions *out, struct brg_coord_action action) {
@@ -69,11 +69,10 @@ static enum brg_refusal look_at_token(const struct brg_members *m, const struct 
     return 0;
 }
 
-static void refuse(struct brg_coord_actions *out, uint64_t peer, uint32_t member,
-                   enum brg_refusal why) {
+static void refuse(struct brg_coord_actions *out, uint64_t peer, enum brg_refusal why) {
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_REFUSED,
                                                  .peer = peer,
-                                                 .member = member,
+                                                 .member = BRG_NOBODY,
                                                  .code = (int32_t)why});
 }
 
@@ -96,38 +95,43 @@ static enum brg_refusal enrol(struct brg_members *m, const struct brg_coord_even
 enum brg_hello_result brg_members_hello(struct brg_members *m, const struct brg_coord_event *ev,
                                         uint32_t *slot, struct brg_coord_actions *out) {
     BRG_ASSERT(ev->type == BRG_EV_HELLO);
+    BRG_ASSERT(ev->session != 0);
     *slot = brg_members_find(m, ev->key);
     if (*slot == BRG_NOBODY) {
         const enum brg_refusal why = enrol(m, ev, slot, out);
         if (why != 0) {
-            refuse(out, ev->peer, BRG_NOBODY, why);
+            refuse(out, ev->peer, why);
             return BRG_HELLO_REFUSED;
         }
     }
     struct brg_member *member = &m->items[*slot];
     if (member->state == BRG_MEMBER_REVOKED) {
-        refuse(out, ev->peer, BRG_NOBODY, BRG_REFUSED_KEY_REVOKED);
+        refuse(out, ev->peer, BRG_REFUSED_KEY_REVOKED);
         return BRG_HELLO_REFUSED;
     }
     const int here = brg_members_is_here(member);
     if (here && member->session == ev->session) {
         brg_members_heard(m, *slot, ev->now_ns);
+        member->peer = ev->peer; /* it may have had to connect anew */
         return BRG_HELLO_AGAIN;
     }
     if (here && ev->session < member->session) { /* an older process, or an old copy of its HELLO */
-        refuse(out, ev->peer, BRG_NOBODY, BRG_REFUSED_SAME_KEY);
+        refuse(out, ev->peer, BRG_REFUSED_SAME_KEY);
         return BRG_HELLO_REFUSED;
     }
-    if (here) { /* the shell sends this over the older process's connection */
-        refuse(out, 0, *slot, BRG_REFUSED_SAME_KEY);
+    if (here) {
+        refuse(out, member->peer, BRG_REFUSED_SAME_KEY);
         brg_coord_act(out, (struct brg_coord_action){
                                .type = BRG_ACT_NOTE, .code = BRG_NOTE_SAME_KEY, .member = *slot});
     }
     member->session = ev->session;
+    member->peer = ev->peer;
     member->state = BRG_MEMBER_ACTIVE;
     member->deadline_ns = ev->now_ns + m->lease_ns;
     member->unfit = 0;
     member->drain_acked = 0;
+    member->broken = 0;
+    member->hold_ns = 0;
     return BRG_HELLO_ATTACHED;
 }
 
@@ -144,12 +148,25 @@ void brg_members_heard(struct brg_members *m, uint32_t slot, uint64_t now_ns) {
     if (member->state == BRG_MEMBER_SUSPECT) member->state = BRG_MEMBER_ACTIVE;
 }
 
+int brg_members_may_note(struct brg_members *m, uint32_t slot, uint64_t now_ns) {
+    BRG_ASSERT(slot < m->count);
+    struct brg_member *member = &m->items[slot];
+    if (now_ns >= member->notes_end_ns) {
+        member->notes_end_ns = now_ns + m->lease_ns;
+        member->notes = 0;
+    }
+    if (member->notes == BRG_MEMBER_NOTES_MAX) return 0;
+    member->notes++;
+    return 1;
+}
+
 void brg_members_check(const struct brg_members *m) {
     BRG_ASSERT(m->count <= BRG_MEMBERS_MAX);
     BRG_ASSERT(m->token_count <= BRG_TOKENS_MAX);
     for (uint32_t i = 0; i < m->count; i++) {
         const struct brg_member *member = &m->items[i];
         BRG_ASSERT(member->state <= BRG_MEMBER_REVOKED);
+        BRG_ASSERT(brg_members_is_here(member) == (member->session != 0));
         if (brg_members_is_here(member)) continue;
         BRG_ASSERT(member->position == BRG_NOBODY); /* who is not here holds no position */
         BRG_ASSERT(member->task_step == 0);

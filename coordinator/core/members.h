@@ -19,6 +19,7 @@
 struct brg_member {
     uint8_t key[BRG_KEY_BYTES];
     uint64_t session;      /* of the process that attached last; 0 for none in this epoch */
+    uint64_t peer;         /* the connection that it attached by, 0 for none */
     uint64_t deadline_ns;  /* end of its lease while ACTIVE, SUSPECT or DRAINING */
     uint64_t task_step;    /* the task it has, 0 for none ... */
     uint64_t assigned_ns;  /* ... since when ... */
@@ -28,6 +29,10 @@ struct brg_member {
     uint32_t state;        /* enum brg_member_state */
     uint32_t unfit;        /* 1: cannot do tasks of the run under way */
     uint32_t drain_acked;  /* 1: was told that it may go */
+    uint32_t broken;       /* shares promised and not delivered in time since the last that was */
+    uint64_t hold_ns;      /* gets nothing to attempt again before: it broke a promise just now */
+    uint64_t notes_end_ns; /* of the window in which notes about it are counted */
+    uint32_t notes;        /* about it in this window */
     uint32_t padding;
 };
 
@@ -79,6 +84,9 @@ int brg_members_is_here(const struct brg_member *member);
 
 /* brg_members_heard - renews the lease of a member that is here; a SUSPECT is ACTIVE again. */
 void brg_members_heard(struct brg_members *m, uint32_t slot, uint64_t now_ns);
+
+/* brg_members_may_note - 1, and counted, where one more note about this member is wanted. */
+int brg_members_may_note(struct brg_members *m, uint32_t slot, uint64_t now_ns);
 
 /* brg_members_check - the invariants; asserts. */
 void brg_members_check(const struct brg_members *m);

@@ -15,7 +15,9 @@
  *   unit OPEN --DONE of a member--> its share is pulled --SHARE--> HELD
  *          ^----- pull failed, holder gone -----'
  *
- * A unit is *expected* while somebody works on it and is not late. As soon as the units held, ready
+ * A unit is *expected* while somebody works on it and is not late, or its share is on the way from
+ * somebody who keeps promises (a member that says DONE and beats, but whose shares do not come, must
+ * not hold up a step). As soon as the units held, ready
  * or expected would not do for the code, the missing ones go to idle members, fastest first. So a
  * round never waits for whom it need not, and never ends with less than the full batch.
  *
@@ -83,10 +85,19 @@ void brg_rounds_open(struct brg_rounds *r, const struct brg_run_plan *plan,
 void brg_rounds_member_ready(struct brg_rounds *r, struct brg_members *m, uint32_t slot,
                              struct brg_coord_actions *out);
 
-/* brg_rounds_member_gone - forgets its task, its position and, with `shares`, what it holds. */
-void brg_rounds_member_gone(struct brg_rounds *r, struct brg_members *m, uint32_t slot, int shares);
+/* What becomes of the shares of a member that gets no more work. */
+enum brg_gone {
+    BRG_GONE_STILL_HERE = 0, /* it drains: they can be pulled yet */
+    BRG_GONE_AWAY = 1,       /* those that are not here yet are lost */
+    BRG_GONE_REVOKED = 2,    /* those that are here are not used either, but for a step that is
+                              * being decoded already */
+};
 
-/* brg_rounds_done / _share / _fault / _beat - what members say about units.
+/* brg_rounds_member_gone - forgets its task, its position and of its shares what `how` says. */
+void brg_rounds_member_gone(struct brg_rounds *r, struct brg_members *m, uint32_t slot,
+                            enum brg_gone how);
+
+/* brg_rounds_done / _share / _fault / _beat - what members say about units; any field may lie.
  * errors: BRG_EPROTO a unit or step that was never handed out; nothing changed */
 BRG_CHECK int brg_rounds_done(struct brg_rounds *r, struct brg_members *m,
                               const struct brg_coord_event *ev, struct brg_coord_actions *out);

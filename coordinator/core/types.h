@@ -24,6 +24,7 @@
 #define BRG_NOBODY UINT32_MAX
 #define BRG_NO_UNIT UINT32_MAX
 #define BRG_COORD_ACTIONS_MAX 8192u
+#define BRG_MEMBER_NOTES_MAX 256u
 
 /* On disk: numbers never change. */
 enum brg_member_state {
@@ -46,7 +47,7 @@ enum brg_run_state {
     BRG_RUN_PAUSED = 4,   /* by the operator; resume queues it again */
     BRG_RUN_FINISHED = 5, /* all steps made */
     BRG_RUN_STOPPED = 6,  /* ended by the operator before its last step */
-    BRG_RUN_FAILED = 7,   /* the shell could not open it; the reason is an event */
+    BRG_RUN_FAILED = 7,   /* the shell could not open it, why is an event; resume tries again */
 };
 
 /* Why a HELLO is turned away; travels in Refused.code. */
@@ -71,14 +72,16 @@ enum brg_coord_event_type {
     BRG_EV_DRAIN,        /* member is leaving */
     BRG_EV_BYE,          /* member has left */
     BRG_EV_SHARE,        /* member; run, step, unit; code 0: the share is here, digest verified;
-                          * BRG_ECORRUPT: digest wrong; BRG_ENOENT: the member does not hold it */
+                          * BRG_ECORRUPT: digest wrong; BRG_ENOENT: the member does not hold it.
+                          * epoch and session: of the connection that brought it */
     BRG_EV_DECODED,      /* run, step: decoded, appended to the log and synced */
     BRG_EV_APPLIED,      /* run, step: parameters of this version are ready */
     BRG_EV_CHECKPOINTED, /* run, step: all files of it are durable */
     BRG_EV_OPENED,       /* run, step: restored up to this committed step */
     BRG_EV_OPEN_FAILED,  /* run: it cannot be opened */
     BRG_EV_RUN_FAILED,   /* run: it is open and cannot go on (its gradient is not finite) */
-    BRG_EV_SUBMIT,       /* plan: a new run, queued */
+    BRG_EV_SUBMIT,       /* plan: a new run, queued; has_proof: steps are durable one by one, so
+                          * that a worker's proof of a step the store lacks is an alarm */
     BRG_EV_PAUSE,        /* run */
     BRG_EV_RESUME,       /* run */
     BRG_EV_STOP,         /* run */
@@ -107,9 +110,10 @@ struct brg_run_plan {
 struct brg_coord_event {
     uint64_t now_ns; /* monotonic, never below that of the event before */
     uint64_t epoch;  /* START; and of the message, for what a member sent */
-    uint64_t run, step, session, bytes;
-    uint64_t wall_s; /* Unix time, for tokens only */
-    uint64_t peer;   /* HELLO: the shell's handle of the connection, for the answer */
+    uint64_t run, step, bytes;
+    uint64_t session; /* of the process that said HELLO on this connection, 0 where none did */
+    uint64_t wall_s;  /* Unix time, for tokens only */
+    uint64_t peer;    /* the shell's handle of the connection, > 0, for the answer */
     uint32_t type;   /* enum brg_coord_event_type */
     uint32_t member, unit, uses;
     int32_t code;
@@ -129,15 +133,16 @@ enum brg_coord_action_type {
     BRG_ACT_PERSIST_COMMIT,     /* run, step */
     BRG_ACT_PERSIST_CHECKPOINT, /* run, step */
     /* messages */
-    BRG_ACT_SEND_WELCOME,   /* member */
-    BRG_ACT_SEND_REFUSED,   /* peer or (peer 0) member; code = enum brg_refusal */
-    BRG_ACT_SEND_REHELLO,   /* member: its session is not of this epoch */
+    BRG_ACT_SEND_WELCOME,   /* member; peer: the connection it attached by */
+    BRG_ACT_SEND_REFUSED,   /* peer, which may be gone; code = enum brg_refusal */
+    BRG_ACT_SEND_REHELLO,   /* peer, member: what it said belongs to no attached session */
     BRG_ACT_SEND_RUN,       /* member: describe the run to it */
     BRG_ACT_SEND_TASK,      /* member: run, step, unit, attempt; parameters of version step - 1 */
     BRG_ACT_SEND_COMMIT,    /* member or BRG_NOBODY for all: run, step is committed */
     BRG_ACT_SEND_RELEASE,   /* BRG_NOBODY (all): run is not worked on any more */
     BRG_ACT_SEND_DRAIN_ACK, /* member: nothing of it is needed any more */
-    BRG_ACT_PULL,           /* member: fetch its share of run, step, unit; answered by SHARE */
+    BRG_ACT_PULL,           /* member: fetch its share of run, step, unit; answered by SHARE; once
+                             * more for the same: go on where it stopped; for another: leave it */
     /* compute and files; one queue, in order */
     BRG_ACT_OPEN,         /* run: restore it; answered by OPENED or OPEN_FAILED */
     BRG_ACT_CLOSE,        /* run: let its memory and files go */
@@ -147,11 +152,13 @@ enum brg_coord_action_type {
     BRG_ACT_TRUNCATE_LOG, /* run, step: the log up to this step is not needed any more */
     /* the rest */
     BRG_ACT_ARM,  /* TICK is wanted at at_ns; replaces the timer before it */
-    BRG_ACT_HALT, /* a worker has proof of a step that the store has lost: stop the process */
+    BRG_ACT_HALT, /* a worker has proof of run, step, which the store has lost: stop the process,
+                   * and carry out nothing of this turn, its write neither */
     BRG_ACT_NOTE, /* something worth telling the operator: code = enum brg_note */
 };
 
-/* What a NOTE tells; member, run, step and unit where they apply. */
+/* What a NOTE tells; member (else BRG_NOBODY), run, step and unit where they apply. About one member
+ * there are at most BRG_MEMBER_NOTES_MAX in the time of a lease; the rest are left out. */
 enum brg_note {
     BRG_NOTE_ENROLLED = 1, /* a new key was enrolled by a token */
     BRG_NOTE_JOINED,       /* a member attached */
@@ -160,7 +167,7 @@ enum brg_note {
     BRG_NOTE_DRAINING,
     BRG_NOTE_SAME_KEY,       /* a newer process took over the key */
     BRG_NOTE_REATTEMPT,      /* unit went to member: whoever had it is late or gone */
-    BRG_NOTE_STARVED,        /* too few workers to go on; steps wait */
+    BRG_NOTE_STARVED,        /* nobody is left who could do the missing units; the step waits */
     BRG_NOTE_BAD_SHARE,      /* the share did not match its digest */
     BRG_NOTE_DIGESTS_DIFFER, /* two members report different digests for one unit */
     BRG_NOTE_UNFIT,          /* the member cannot do tasks of this run; code in `attempt` */

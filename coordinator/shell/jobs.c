@@ -89,8 +89,7 @@ static void carry_out(struct brg_job *job) {
     case BRG_JOB_TRUNCATE: job->rc = brg_openrun_truncate(job->run, job->step, &job->why); break;
     case BRG_JOB_CLOSE: brg_openrun_close(&job->run); break;
     case BRG_JOB_EVAL:
-        job->rc =
-            brg_openrun_eval(job->run, job->eval.params->data, job->eval.samples, &job->eval.sums);
+        job->rc = brg_openrun_eval(job->run, job->eval.samples, &job->eval.sums);
         break;
     }
     job->cpu_ns = cpu_now_ns() - from_ns;

@@ -32,7 +32,6 @@ struct brg_job {
     uint64_t cpu_ns;          /* out: CPU time that it took */
     struct brg_openrun *run;  /* OPEN: out; the others: in; CLOSE: consumed */
     struct brg_source params; /* out of OPEN and APPLY: the parameters for workers to fetch */
-    struct brg_source params; /* out of OPEN and APPLY: parameters for workers to fetch */
     struct brg_why why;       /* out: the sentence where rc is an error */
     union {
         struct brg_openrun_config open; /* in */

@@ -29,9 +29,12 @@ uint64_t brg_openrun_chunk_targets(const struct brg_openrun *run, uint32_t chunk
 /* The packed data set lies in the run's folder from the first opening on: a restart does not depend
  * on the operator's files any more, and what workers fetch is what was submitted. */
 static int open_data(struct brg_openrun *run, struct brg_why *why) {
-    char path[BRG_PATH_BYTES + 32];
+    char path[BRG_PATH_BYTES];
     struct brg_data_error error = {{0}};
-    (void)snprintf(path, sizeof path, "%s/data.brgdata", run->config.folder);
+    const int length = snprintf(path, sizeof path, "%s/data.brgdata", run->config.folder);
+    if (length < 0 || (size_t)length >= sizeof path) {
+        return brg_why_set(why, BRG_EINVAL, "%s: the path is too long", run->config.folder);
+    }
     struct brg_data_spec packed = {.format = run->config.run.data.format};
     struct stat st;
     if (stat(path, &st) != 0) {
@@ -47,7 +50,7 @@ static int open_data(struct brg_openrun *run, struct brg_why *why) {
                                path, strerror(errno));
         }
     }
-    (void)snprintf(packed.train, sizeof packed.train, "%s", path);
+    memcpy(packed.train, path, sizeof packed.train);
     int rc = brg_data_open(&packed, &run->data, &error);
     if (rc != BRG_OK) return brg_why_set(why, rc, "%s", error.text);
     rc = brg_sampler_init(&run->sampler, &run->data, &run->config.run.model, &run->config.run.batch,
