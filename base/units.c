@@ -108,11 +108,14 @@ int brg_share_parse(const char *text, uint32_t *out_ppm) {
     return BRG_OK;
 }
 
+/* The largest unit that divides the value, which must hold `least` of those above a second: 60s
+ * reads better than 1min, 2h better than 7200s. */
 static const char *write_exact(uint64_t value, const struct unit *units, size_t count,
-                               uint64_t smallest_count, char *out) {
+                               uint64_t least, char *out) {
     size_t best = 0;
     for (size_t i = 1; i < count; i++) {
-        if (value >= units[i].factor * smallest_count && value % units[i].factor == 0) best = i;
+        uint64_t wanted = units[i].factor > BRG_NS_PER_S ? least : 1;
+        if (value / units[i].factor >= wanted && value % units[i].factor == 0) best = i;
     }
     (void)snprintf(out, BRG_UNITS_TEXT_BYTES, "%" PRIu64 "%s", value / units[best].factor,
                    units[best].name);
@@ -121,7 +124,7 @@ static const char *write_exact(uint64_t value, const struct unit *units, size_t 
 
 const char *brg_duration_text(uint64_t ns, char *out) {
     if (ns == 0) return strcpy(out, "0s");
-    return write_exact(ns, durations, COUNT(durations), 2, out); /* 60s rather than 1min */
+    return write_exact(ns, durations, COUNT(durations), 2, out);
 }
 
 const char *brg_size_text(uint64_t bytes, char *out) {

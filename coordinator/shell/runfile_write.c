@@ -110,20 +110,21 @@ static void print_prediction(const struct brg_run_config *config, FILE *out) {
 
 /* --- explanation and reference -------------------------------------------------------------- */
 
-/* Breaks `text` between words, each line after the first indented by `indent`. */
-static void print_wrapped(FILE *out, const char *text, uint32_t indent) {
-    uint32_t column = indent;
+/* Prints `label` and `text`, broken between words, each line indented by `indent`. */
+static void print_wrapped(FILE *out, const char *label, const char *text, uint32_t indent) {
+    uint32_t column = indent + (uint32_t)strlen(label);
+    int starts = 1; /* no word stands on this line yet */
+    fprintf(out, "%*s%s", (int)indent, "", label);
     while (*text != 0) {
         size_t n = strcspn(text, " ");
-        if (column > indent && column + n + 1 > TEXT_COLUMNS) {
+        if (!starts && column + n + 1 > TEXT_COLUMNS) {
             fprintf(out, "\n%*s", (int)indent, "");
             column = indent;
-        } else if (column > indent) {
-            fputc(' ', out);
-            column++;
+            starts = 1;
         }
-        fwrite(text, 1, n, out);
-        column += (uint32_t)n;
+        fprintf(out, "%s%.*s", starts ? "" : " ", (int)n, text);
+        column += (uint32_t)n + !starts;
+        starts = 0;
         text += n;
         while (*text == ' ') text++;
     }
@@ -145,13 +146,11 @@ int brg_run_config_explain(const struct brg_run_config *config, FILE *out) {
             section = key->section;
             fprintf(out, "%s:\n", section);
         }
-        fprintf(out, "%s%s: %s\n      ", *section != 0 ? "  " : "", key->name,
+        fprintf(out, "%s%s: %s\n", *section != 0 ? "  " : "", key->name,
                 is_empty(key, config) ? "(not set)" : brg_value_text(key, config, value));
-        print_wrapped(out, key->help, 6);
-        fprintf(out, "      Must be ");
-        print_wrapped(out, brg_value_kind(key, kind), 6);
-        fprintf(out, "      Default: ");
-        print_wrapped(out, default_text(key), 6);
+        print_wrapped(out, "", key->help, 6);
+        print_wrapped(out, "Must be ", brg_value_kind(key, kind), 6);
+        print_wrapped(out, "Default: ", default_text(key), 6);
     }
     fputc('\n', out);
     print_prediction(config, out);

@@ -100,6 +100,7 @@ static void units_text__is_what_people_write(void **state) {
     (void)state;
     char text[BRG_UNITS_TEXT_BYTES];
     assert_string_equal(brg_duration_text(60 * BRG_NS_PER_S, text), "60s");
+    assert_string_equal(brg_duration_text(BRG_NS_PER_S, text), "1s");
     assert_string_equal(brg_duration_text(500 * BRG_NS_PER_MS, text), "500ms");
     assert_string_equal(brg_duration_text(7200 * BRG_NS_PER_S, text), "2h");
     assert_string_equal(brg_size_text(UINT64_C(64) << 20, text), "64MiB");
