@@ -155,6 +155,22 @@ static void log_nobody_reads__drops_lines_and_says_how_many(void **state) {
     assert_string_equal(after_time(f), "info x: again\n");
 }
 
+static void log_full_disk__is_counted_and_errno_kept(void **state) {
+    uint64_t before = brg_log_dropped();
+    int fd = open("/dev/full", O_WRONLY);
+    assert_true(fd >= 0);
+    brg_log_to(fd);
+    errno = 1234;
+    brg_log_error("x", NULL, "no room");
+    assert_int_equal(errno, 1234);
+    assert_int_equal(brg_log_dropped() - before, 1);
+    struct fixture *f = *state;
+    brg_log_to(f->fds[1]);
+    brg_log_error("x", NULL, "room");
+    assert_string_equal(after_time(f), "error x: room lines_dropped=1\n");
+    close(fd);
+}
+
 #define THREADS 4
 #define EACH 200
 
@@ -217,6 +233,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(log_nobody_reads__drops_lines_and_says_how_many, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(log_full_disk__is_counted_and_errno_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(log_threads__never_mix_their_lines, setup, teardown),
         cmocka_unit_test(log_words__are_parsed_or_refused),
     };

@@ -58,7 +58,7 @@ static void runfile_of_a_classifier__is_read_with_its_own_keys(void **state) {
     assert_int_equal(config.data.format, BRG_DATA_IDX);
     assert_true(config.data.held_out == 0);
     assert_int_equal(config.code.mu_ppm, 1000000);
-    assert_true(config.code.seed == 1); /* the run's */
+    assert_true(config.code.seed == 1);      /* the run's */
     assert_int_equal(config.min_workers, 4); /* 6 less s = 2 */
     assert_true(config.optimizer.momentum == 0.9f);
     assert_int_equal(parse(changed(digits_text, "[128, 64]", "32")), BRG_OK);
@@ -81,6 +81,8 @@ static void runfile_values__are_held_to_type_range_and_unit(void **state) {
     assert_true(one_fault(changed(d, "5%", "0.05"), 4, "data.held_out", "percentage"));
     assert_true(one_fault(changed(d, "5%", "51%"), 4, "data.held_out", "50%"));
     assert_true(one_fault(changed(d, "3e-3", "0x1p3"), 6, "optimizer.lr", "number"));
+    assert_true(one_fault(changed(d, "3e-3", "1.2.3"), 6, "optimizer.lr", "number"));
+    assert_true(one_fault(changed(d, "3e-3", "1e999"), 6, "optimizer.lr", "number"));
     assert_true(one_fault(changed(d, "3e-3", "nan"), 6, "optimizer.lr", "number"));
     assert_true(one_fault(changed(d, "3e-3", "3e-3x"), 6, "optimizer.lr", "number"));
     assert_true(one_fault(changed(d, "vocab: bytes", "vocab: byte"), 3, "model.vocab", "bytes or"));
