@@ -57,15 +57,11 @@ static int next_line(struct reader *r, struct text *line) {
     return 0;
 }
 
-/* Takes the next field off `rest`; 0 when there is none. Commas inside "..." do not separate. */
+/* Takes the next field off `rest`; 0 when there is none. */
 static int next_field(struct text *rest, struct text *field) {
     size_t n = 0;
-    int quoted = 0;
     if (rest->at == NULL) return 0;
-    for (; n < rest->size_bytes; n++) {
-        if (rest->at[n] == '"') quoted = !quoted;
-        if (rest->at[n] == ',' && !quoted) break;
-    }
+    while (n < rest->size_bytes && rest->at[n] != ',') n++;
     *field = trim((struct text){rest->at, n});
     if (n == rest->size_bytes)
         *rest = (struct text){NULL, 0};

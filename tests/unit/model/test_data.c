@@ -351,6 +351,7 @@ static void data_csv__takes_headings_line_ends_blanks_and_a_byte_order_mark(void
     static const char *same[] = {
         "1,2,0\n3,4,1\n",
         "1,2,0\r\n3,4,1",
+        "\357\273\2771,2,0\n3,4,1\n",
         "\357\273\277a,b,class\n1,2,0\n\n  3 ,\t4 , 1.0 \n\n",
         "2,2,setosa,versicolor\n1,2,0\n3,4,1\n",
         "2,2,7,8\n1,2,0\n3,4,1\n", /* announced, with numbers for class names */
