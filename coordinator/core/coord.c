@@ -73,6 +73,8 @@ static void on_opened(struct brg_coord *c, const struct brg_coord_event *ev,
     BRG_ASSERT(ev->step == run->committed); /* restored to exactly what was promised */
     brg_rounds_open(&c->rounds, &run->plan, ev->scheme, run->committed);
     set_run_state(c, c->open_run, BRG_RUN_ACTIVE, out);
+    if (run->wish != 0) brg_rounds_end(&c->rounds, run->wish, out);
+    run->wish = 0;
     for (uint32_t i = 0; i < c->members.count; i++) {
         struct brg_member *member = &c->members.items[i];
         member->unfit = 0;
@@ -84,7 +86,9 @@ static void on_opened(struct brg_coord *c, const struct brg_coord_event *ev,
 static void on_open_failed(struct brg_coord *c, const struct brg_coord_event *ev,
                            struct brg_coord_actions *out) {
     BRG_ASSERT(c->open_run != BRG_NOBODY);
-    BRG_ASSERT(c->runs[c->open_run].plan.run == ev->run);
+    struct brg_run_slot *run = &c->runs[c->open_run];
+    BRG_ASSERT(run->plan.run == ev->run && run->plan.state == BRG_RUN_OPENING);
+    run->restarted = run->wish = 0;
     set_run_state(c, c->open_run, BRG_RUN_FAILED, out);
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_CLOSE, .run = ev->run});
     c->open_run = BRG_NOBODY;
@@ -108,7 +112,7 @@ static void close_if_finished(struct brg_coord *c, struct brg_coord_actions *out
     run->committed = c->rounds.committed;
     run->restarted = 0;
     for (uint32_t i = 0; i < c->members.count; i++) {
-        brg_rounds_member_gone(&c->rounds, &c->members, i, 1);
+        brg_rounds_member_gone(&c->rounds, &c->members, i, BRG_GONE_AWAY);
     }
     set_run_state(c, c->open_run, c->rounds.target, out);
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_CLOSE, .run = run->plan.run});
@@ -121,6 +125,7 @@ static int on_submit(struct brg_coord *c, const struct brg_coord_event *ev,
     if (brg_coord_run(c, ev->plan->run) != BRG_NOBODY) return BRG_EEXIST;
     struct brg_run_plan plan = *ev->plan;
     plan.state = BRG_RUN_QUEUED;
+    BRG_ASSERT(plan.run != 0);
     BRG_ASSERT(plan.steps > 0 && plan.checkpoint_every > 0 && plan.min_workers > 0);
     BRG_ASSERT(plan.task_timeout_ns > 0 && plan.pull_timeout_ns > 0);
     const int rc = brg_coord_add_run(c, &plan, 0, ev->has_proof != 0);
@@ -133,9 +138,10 @@ static int on_run_wish(struct brg_coord *c, const struct brg_coord_event *ev,
                        struct brg_coord_actions *out) {
     const uint32_t index = brg_coord_run(c, ev->run);
     if (index == BRG_NOBODY) return BRG_ENOENT;
-    const uint32_t state = c->runs[index].plan.state;
+    struct brg_run_slot *run = &c->runs[index];
+    const uint32_t state = run->plan.state;
     if (ev->type == BRG_EV_RESUME) {
-        if (state != BRG_RUN_PAUSED) return BRG_EINVAL;
+        if (state != BRG_RUN_PAUSED && state != BRG_RUN_FAILED) return BRG_EINVAL;
         set_run_state(c, index, BRG_RUN_QUEUED, out);
         return BRG_OK;
     }
@@ -146,8 +152,11 @@ static int on_run_wish(struct brg_coord *c, const struct brg_coord_event *ev,
         if (target == BRG_RUN_PAUSED) return BRG_EINVAL;
         set_run_state(c, index, target, out);
         return BRG_OK;
+    case BRG_RUN_OPENING: /* a stop is stronger than a pause */
+        if (run->wish != BRG_RUN_STOPPED) run->wish = target;
+        return BRG_OK;
     case BRG_RUN_ACTIVE: brg_rounds_end(&c->rounds, target, out); return BRG_OK;
-    default: return BRG_EINVAL; /* opening: try again in a moment; ended: too late */
+    default: return BRG_EINVAL; /* it has ended */
     }
 }
 
@@ -157,38 +166,44 @@ static void depart(struct brg_coord *c, uint32_t slot, uint32_t state, enum brg_
                    struct brg_coord_actions *out) {
     struct brg_member *member = &c->members.items[slot];
     member->state = state; /* before its position is given away, so that it does not get it back */
-    member->session = 0;
+    member->session = member->peer = 0;
     member->deadline_ns = 0;
-    brg_rounds_member_gone(&c->rounds, &c->members, slot, 1);
+    brg_rounds_member_gone(&c->rounds, &c->members, slot,
+                           state == BRG_MEMBER_REVOKED ? BRG_GONE_REVOKED : BRG_GONE_AWAY);
     note(out, why, 0, slot);
 }
 
-static void on_hello(struct brg_coord *c, const struct brg_coord_event *ev,
-                     struct brg_coord_actions *out) {
+/* 1 where `ev` proves a step that the store does not have. */
+static int is_behind(const struct brg_coord *c, const struct brg_coord_event *ev) {
+    if (!ev->has_proof) return 0;
+    const uint32_t index = brg_coord_run(c, ev->run);
+    if (index == BRG_NOBODY) return 1;
+    const struct brg_run_slot *run = &c->runs[index];
+    const int under_way = index == c->open_run && c->rounds.phase != BRG_PHASE_IDLE;
+    return run->fenced && ev->step > (under_way ? c->rounds.committed : run->committed);
+}
+
+static int on_hello(struct brg_coord *c, const struct brg_coord_event *ev,
+                    struct brg_coord_actions *out) {
     uint32_t slot = BRG_NOBODY;
-    if (ev->has_proof) {
-        const uint32_t run = brg_coord_run(c, ev->run);
-        const uint64_t known = run == BRG_NOBODY
-                                   ? 0
-                                   : (run == c->open_run && c->rounds.phase != BRG_PHASE_IDLE
-                                          ? c->rounds.committed
-                                          : c->runs[run].committed);
-        if (run == BRG_NOBODY || (c->runs[run].fenced && ev->step > known)) {
-            c->halted = 1; /* going on would repeat a step that the world has seen already */
-            brg_coord_act(out, (struct brg_coord_action){
-                                   .type = BRG_ACT_HALT, .run = ev->run, .step = ev->step});
-            return;
-        }
+    if (ev->session == 0) return BRG_EPROTO; /* it would look like one that never attached */
+    if (is_behind(c, ev)) {
+        c->halted = 1; /* going on would repeat a step that the world has seen already */
+        brg_coord_act(
+            out, (struct brg_coord_action){
+                     .type = BRG_ACT_HALT, .run = ev->run, .step = ev->step, .member = BRG_NOBODY});
+        return BRG_OK;
     }
     const enum brg_hello_result result = brg_members_hello(&c->members, ev, &slot, out);
-    if (result == BRG_HELLO_REFUSED) return;
+    if (result == BRG_HELLO_REFUSED) return BRG_OK;
     brg_coord_act(out, (struct brg_coord_action){
                            .type = BRG_ACT_SEND_WELCOME, .member = slot, .peer = ev->peer});
-    if (result == BRG_HELLO_AGAIN) return;
+    if (result == BRG_HELLO_AGAIN) return BRG_OK;
     /* A new process knows nothing of what the one before it was doing. */
-    brg_rounds_member_gone(&c->rounds, &c->members, slot, 1);
+    brg_rounds_member_gone(&c->rounds, &c->members, slot, BRG_GONE_AWAY);
     note(out, BRG_NOTE_JOINED, 0, slot);
     brg_rounds_member_ready(&c->rounds, &c->members, slot, out);
+    return BRG_OK;
 }
 
 static void on_drain(struct brg_coord *c, uint32_t slot, struct brg_coord_actions *out) {
@@ -198,7 +213,7 @@ static void on_drain(struct brg_coord *c, uint32_t slot, struct brg_coord_action
         return;
     }
     member->state = BRG_MEMBER_DRAINING;
-    brg_rounds_member_gone(&c->rounds, &c->members, slot, 0);
+    brg_rounds_member_gone(&c->rounds, &c->members, slot, BRG_GONE_STILL_HERE);
     note(out, BRG_NOTE_DRAINING, 0, slot);
 }
 
@@ -208,26 +223,39 @@ static int is_from_member(uint32_t type) {
            type == BRG_EV_DRAIN || type == BRG_EV_BYE || type == BRG_EV_SHARE;
 }
 
+/* What is said in another epoch than ours, or by a process that is not the one attached, is not
+ * believed. An epoch above ours comes from a store that has lost its last start: the HELLO that the
+ * answer asks for brings the proof, and with it the HALT. */
+static void turn_away(const struct brg_member *member, const struct brg_coord_event *ev,
+                      uint64_t epoch, struct brg_coord_actions *out) {
+    struct brg_coord_action answer = {
+        .type = BRG_ACT_SEND_REHELLO, .peer = ev->peer, .member = ev->member};
+    if (member->state == BRG_MEMBER_REVOKED || ev->type == BRG_EV_BYE) return;
+    if (ev->epoch == epoch && ev->session != 0 && ev->session < member->session) {
+        /* A newer process holds the key; the word of it was lost on the way. */
+        answer.type = BRG_ACT_SEND_REFUSED;
+        answer.member = BRG_NOBODY;
+        answer.code = BRG_REFUSED_SAME_KEY;
+    }
+    brg_coord_act(out, answer);
+}
+
 static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
                      struct brg_coord_actions *out) {
     if (ev->member >= c->members.count) return BRG_EPROTO;
     const struct brg_member *member = &c->members.items[ev->member];
-    if (ev->epoch > c->epoch) return BRG_EPROTO; /* of an incarnation that never was */
     if (!brg_members_is_here(member) || ev->epoch != c->epoch || ev->session != member->session) {
-        if (member->state == BRG_MEMBER_REVOKED || ev->type == BRG_EV_BYE) return BRG_OK;
-        brg_coord_act(
-            out, (struct brg_coord_action){.type = BRG_ACT_SEND_REHELLO, .member = ev->member});
+        turn_away(member, ev, c->epoch, out);
         return BRG_OK;
     }
-    if (ev->type == BRG_EV_DONE) {
-        const int rc = brg_rounds_done(&c->rounds, &c->members, ev, out);
-        if (rc != BRG_OK) return rc;
-    }
+    int rc = BRG_OK;
+    if (ev->type == BRG_EV_DONE) rc = brg_rounds_done(&c->rounds, &c->members, ev, out);
+    if (ev->type == BRG_EV_SHARE) rc = brg_rounds_share(&c->rounds, &c->members, ev, out);
+    if (rc != BRG_OK) return rc;
     brg_members_heard(&c->members, ev->member, ev->now_ns);
     switch (ev->type) {
     case BRG_EV_BEAT: brg_rounds_beat(&c->rounds, &c->members, ev, out); break;
     case BRG_EV_FAULT: brg_rounds_fault(&c->rounds, &c->members, ev, out); break;
-    case BRG_EV_SHARE: brg_rounds_share(&c->rounds, &c->members, ev, out); break;
     case BRG_EV_DRAIN: on_drain(c, ev->member, out); break;
     case BRG_EV_BYE: depart(c, ev->member, BRG_MEMBER_LEFT, BRG_NOTE_LEFT, out); break;
     default: break;
@@ -271,10 +299,14 @@ static int on_key_wish(struct brg_coord *c, const struct brg_coord_event *ev,
         }
     } else {
         if (slot >= c->members.count) return BRG_ENOENT;
+        const uint64_t peer = c->members.items[slot].peer;
+        if (peer != 0) {
+            brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_REFUSED,
+                                                         .peer = peer,
+                                                         .member = BRG_NOBODY,
+                                                         .code = BRG_REFUSED_KEY_REVOKED});
+        }
         depart(c, slot, BRG_MEMBER_REVOKED, BRG_NOTE_LEFT, out);
-        brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_REFUSED,
-                                                     .member = slot,
-                                                     .code = BRG_REFUSED_KEY_REVOKED});
     }
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_PERSIST_MEMBER, .member = slot});
     return BRG_OK;
@@ -311,7 +343,7 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
         c->epoch = ev->epoch;
         return BRG_OK;
     case BRG_EV_TICK: return BRG_OK;
-    case BRG_EV_HELLO: on_hello(c, ev, out); return BRG_OK;
+    case BRG_EV_HELLO: return on_hello(c, ev, out);
     case BRG_EV_DECODED: brg_rounds_decoded(&c->rounds, &c->members, ev, out); return BRG_OK;
     case BRG_EV_APPLIED: brg_rounds_applied(&c->rounds, &c->members, ev, out); return BRG_OK;
     case BRG_EV_CHECKPOINTED: brg_rounds_checkpointed(&c->rounds, ev, out); return BRG_OK;
@@ -336,6 +368,21 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
     return BRG_EINVAL;
 }
 
+/* A member that comes and goes, or lies, must not fill the log. */
+static void bound_notes(struct brg_coord *c, struct brg_coord_actions *out) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < out->count; i++) {
+        const struct brg_coord_action *a = &out->items[i];
+        if (a->type == BRG_ACT_NOTE && a->member < c->members.count &&
+            !brg_members_may_note(&c->members, a->member, c->now_ns)) {
+            continue;
+        }
+        if (kept != i) out->items[kept] = *a;
+        kept++;
+    }
+    out->count = kept;
+}
+
 int brg_coord_step(struct brg_coord *c, const struct brg_coord_event *ev,
                    struct brg_coord_actions *out) {
     BRG_ASSERT(ev->now_ns >= c->now_ns);
@@ -356,6 +403,7 @@ int brg_coord_step(struct brg_coord *c, const struct brg_coord_event *ev,
     if (next_ns != UINT64_MAX) {
         brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_ARM, .at_ns = next_ns});
     }
+    bound_notes(c, out);
     return BRG_OK;
 }
 
@@ -371,4 +419,5 @@ void brg_coord_check(const struct brg_coord *c) {
         open += state == BRG_RUN_OPENING || state == BRG_RUN_ACTIVE;
     }
     BRG_ASSERT(open == (c->open_run != BRG_NOBODY));
+    if (c->rounds.phase != BRG_PHASE_IDLE) BRG_ASSERT(c->open_run != BRG_NOBODY);
 }

@@ -101,22 +101,42 @@ static void start_step(struct brg_rounds *r, struct brg_members *m, uint64_t now
 static uint64_t patience_ns(const struct brg_rounds *r, const struct brg_progress *u) {
     uint64_t patience = r->plan.patience_ns;
     if (r->plan.code.policy == BRG_POLICY_PAPER) return r->plan.task_timeout_ns;
-    if (patience == 0) {
+    if (patience == 0) { /* by measurement */
         if (r->first_done_ns == BRG_POLICY_NEVER) return r->plan.task_timeout_ns;
         patience = 2 * (r->first_done_ns - r->started_ns);
         if (patience < PATIENCE_MIN_NS) patience = PATIENCE_MIN_NS;
     }
     const uint32_t doublings = u->attempts < DOUBLINGS_MAX ? u->attempts : DOUBLINGS_MAX;
-    patience <<= doublings;
-    return patience < r->plan.task_timeout_ns ? patience : r->plan.task_timeout_ns;
+    if (patience >= r->plan.task_timeout_ns >> doublings) return r->plan.task_timeout_ns;
+    return patience << doublings;
 }
 
-/* The idle member whose last task was the quickest; the lowest slot of equals. */
-static uint32_t fastest_idle(const struct brg_members *m) {
+static uint32_t holder_index(const struct brg_progress *u, uint32_t member) {
+    uint32_t k = 0;
+    while (k < u->holder_count && u->holders[k] != member) k++;
+    return k;
+}
+
+/* The idle member that keeps its promises best, then the one whose last task was the quickest, then
+ * the lowest slot. Not one that says it has the unit already: it would say so again at once. */
+static uint32_t fastest_idle(const struct brg_members *m, const struct brg_progress *u,
+                             uint64_t now_ns, uint64_t *next_ns) {
     uint32_t best = BRG_NOBODY;
     for (uint32_t i = 0; i < m->count; i++) {
-        if (!works(&m->items[i]) || m->items[i].task_unit != BRG_NO_UNIT) continue;
-        if (best == BRG_NOBODY || m->items[i].last_task_ns < m->items[best].last_task_ns) best = i;
+        const struct brg_member *member = &m->items[i];
+        if (!works(member) || member->task_unit != BRG_NO_UNIT) continue;
+        if (holder_index(u, i) < u->holder_count) continue;
+        if (now_ns < member->hold_ns) {
+            if (member->hold_ns < *next_ns) *next_ns = member->hold_ns;
+            continue;
+        }
+        if (best != BRG_NOBODY) {
+            const struct brg_member *so_far = &m->items[best];
+            if (member->broken > so_far->broken) continue;
+            if (member->broken == so_far->broken && member->last_task_ns >= so_far->last_task_ns)
+                continue;
+        }
+        best = i;
     }
     return best;
 }
@@ -128,7 +148,10 @@ static struct brg_bits expected_units(const struct brg_rounds *r, const struct b
     struct brg_bits expected;
     brg_bits_clear(&expected);
     for (uint32_t u = 0; u < r->unit_count; u++) {
-        if (r->units[u].state != BRG_UNIT_OPEN) brg_bits_add(&expected, u);
+        const struct brg_progress *unit = &r->units[u];
+        const int held = unit->state == BRG_UNIT_HELD;
+        const int coming = unit->state == BRG_UNIT_PULLING && m->items[unit->puller].broken == 0;
+        if (held || coming) brg_bits_add(&expected, u);
     }
     for (uint32_t i = 0; i < m->count; i++) {
         const struct brg_member *member = &m->items[i];
@@ -143,6 +166,22 @@ static struct brg_bits expected_units(const struct brg_rounds *r, const struct b
     return expected;
 }
 
+/* Says once a step that nobody is left to do a unit; whoever is busy will be idle in a while. */
+static void starve(struct brg_rounds *r, const struct brg_members *m, uint32_t unit,
+                   struct brg_coord_actions *out) {
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (works(&m->items[i])) return;
+    }
+    if (r->starved) return;
+    r->starved = 1;
+    brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_NOTE,
+                                                 .code = BRG_NOTE_STARVED,
+                                                 .run = r->plan.run,
+                                                 .step = r->step,
+                                                 .unit = unit,
+                                                 .member = BRG_NOBODY});
+}
+
 /* Gives what the code would miss to whoever is idle. */
 static void reattempt(struct brg_rounds *r, struct brg_members *m, uint64_t now_ns,
                       uint64_t *next_ns, struct brg_coord_actions *out) {
@@ -151,16 +190,10 @@ static void reattempt(struct brg_rounds *r, struct brg_members *m, uint64_t now_
     if (brg_scheme_missing(r->scheme, r->step, &expected, &missing) == 0) return;
     for (uint32_t u = brg_bits_next(&missing, 0); u < BRG_BITS_MAX;
          u = brg_bits_next(&missing, u + 1)) {
-        const uint32_t slot = fastest_idle(m);
+        const uint32_t slot = fastest_idle(m, &r->units[u], now_ns, next_ns);
         if (slot == BRG_NOBODY) {
-            if (r->starved) return;
-            r->starved = 1;
-            brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_NOTE,
-                                                         .code = BRG_NOTE_STARVED,
-                                                         .run = r->plan.run,
-                                                         .step = r->step,
-                                                         .unit = u});
-            return;
+            starve(r, m, u, out);
+            continue; /* whoever holds this one in vain may do the next */
         }
         r->units[u].attempts++;
         if (!r->waited) r->waited_steps++;
@@ -197,25 +230,33 @@ static void drop_holder(struct brg_progress *u, uint32_t k) {
     memset(&u->digests[u->holder_count], 0, sizeof u->digests[0]);
 }
 
-static uint32_t holder_index(const struct brg_progress *u, uint32_t member) {
-    uint32_t k = 0;
-    while (k < u->holder_count && u->holders[k] != member) k++;
-    return k;
+/* The holder that keeps its promises best; the first of equals. */
+static uint32_t best_holder(const struct brg_progress *u, const struct brg_members *m) {
+    BRG_ASSERT(u->holder_count > 0);
+    uint32_t best = u->holders[0];
+    for (uint32_t k = 1; k < u->holder_count; k++) {
+        if (m->items[u->holders[k]].broken < m->items[best].broken) best = u->holders[k];
+    }
+    return best;
 }
 
-/* Asks the first holder of every open unit for its share; asks again where none came in time. */
-static void pull(struct brg_rounds *r, uint64_t now_ns, uint64_t *next_ns,
+/* Asks the best holder of every open unit for its share. Where none came in time, or where the one
+ * asked has failed before and a better one has turned up, asks whoever is the best by now. */
+static void pull(struct brg_rounds *r, struct brg_members *m, uint64_t now_ns, uint64_t *next_ns,
                  struct brg_coord_actions *out) {
     for (uint32_t i = 0; i < r->unit_count; i++) {
         struct brg_progress *u = &r->units[i];
-        if (u->state == BRG_UNIT_PULLING && now_ns >= u->pull_deadline_ns) {
-            /* The next holder is tried; with one holder the same one is asked again. */
-            if (u->holder_count > 1) drop_holder(u, holder_index(u, u->puller));
-            u->state = BRG_UNIT_OPEN;
+        if (u->state == BRG_UNIT_PULLING) {
+            const int late = now_ns >= u->pull_deadline_ns;
+            struct brg_member *puller = &m->items[u->puller];
+            if (late && puller->broken < UINT32_MAX) puller->broken++;
+            if (late || m->items[best_holder(u, m)].broken < puller->broken) {
+                u->state = BRG_UNIT_OPEN;
+            }
         }
         if (u->state == BRG_UNIT_OPEN && u->holder_count > 0) {
             u->state = BRG_UNIT_PULLING;
-            u->puller = u->holders[0];
+            u->puller = best_holder(u, m);
             u->pull_deadline_ns = now_ns + r->plan.pull_timeout_ns;
             brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_PULL,
                                                          .run = r->plan.run,
@@ -231,13 +272,21 @@ static void pull(struct brg_rounds *r, uint64_t now_ns, uint64_t *next_ns,
 
 /* ---- the end of a step ---- */
 
+/* Whom the policy waits for; nobody longer than the bound of a task: a worker may hang and beat. */
 static void count_answers(const struct brg_rounds *r, const struct brg_members *m,
-                          struct brg_policy_round *round) {
+                          struct brg_policy_round *round, uint64_t *next_ns) {
     for (uint32_t p = 0; p < r->plan.code.n; p++) {
         const uint32_t slot = r->position[p];
         if (slot == BRG_NOBODY || !works(&m->items[slot])) continue;
+        const struct brg_member *member = &m->items[slot];
+        if (member->task_unit != BRG_NO_UNIT) {
+            const uint64_t bound_ns = member->assigned_ns + r->plan.task_timeout_ns;
+            if (round->now_ns >= bound_ns) continue;
+            if (bound_ns < *next_ns) *next_ns = bound_ns;
+        } else {
+            round->answered++;
+        }
         round->expected++;
-        if (m->items[slot].task_unit == BRG_NO_UNIT) round->answered++;
     }
 }
 
@@ -257,7 +306,7 @@ static int may_end(struct brg_rounds *r, const struct brg_members *m, uint64_t n
                                      .started_ns = r->started_ns,
                                      .first_ns = r->first_done_ns,
                                      .decodable_ns = r->decodable_ns};
-    count_answers(r, m, &round);
+    count_answers(r, m, &round, next_ns);
     uint64_t wake_ns = BRG_POLICY_NEVER;
     const int end = brg_policy_may_end(&r->plan.code, &round, &wake_ns);
     if (wake_ns < *next_ns) *next_ns = wake_ns;
@@ -300,8 +349,20 @@ void brg_rounds_member_ready(struct brg_rounds *r, struct brg_members *m, uint32
     fill_vacancies(r, m);
 }
 
+/* What was pulled from `slot` counts no more; unless it is in the hands of the decoder. */
+static void discard(struct brg_rounds *r, uint32_t slot) {
+    if (r->phase != BRG_PHASE_COLLECTING) return;
+    for (uint32_t i = 0; i < r->unit_count; i++) {
+        struct brg_progress *u = &r->units[i];
+        if (u->state != BRG_UNIT_HELD || u->puller != slot) continue;
+        u->state = BRG_UNIT_OPEN;
+        u->puller = BRG_NOBODY;
+        r->decodable_ns = BRG_POLICY_NEVER; /* to be found out anew */
+    }
+}
+
 void brg_rounds_member_gone(struct brg_rounds *r, struct brg_members *m, uint32_t slot,
-                            int shares) {
+                            enum brg_gone how) {
     struct brg_member *member = &m->items[slot];
     forget_task(member);
     if (member->position != BRG_NOBODY) {
@@ -311,13 +372,12 @@ void brg_rounds_member_gone(struct brg_rounds *r, struct brg_members *m, uint32_
     }
     if (r->phase == BRG_PHASE_IDLE) return;
     fill_vacancies(r, m);
-    if (!shares) return;
+    if (how == BRG_GONE_STILL_HERE) return;
     for (uint32_t u = 0; u < r->unit_count; u++) {
         const uint32_t k = holder_index(&r->units[u], slot);
-        if (k < r->units[u].holder_count && r->units[u].state != BRG_UNIT_HELD) {
-            drop_holder(&r->units[u], k);
-        }
+        if (k < r->units[u].holder_count) drop_holder(&r->units[u], k);
     }
+    if (how == BRG_GONE_REVOKED) discard(r, slot);
 }
 
 int brg_rounds_done(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
@@ -335,6 +395,7 @@ int brg_rounds_done(struct brg_rounds *r, struct brg_members *m, const struct br
     if (r->phase != BRG_PHASE_COLLECTING) return BRG_OK; /* enough are here already */
 
     struct brg_member *member = &m->items[ev->member];
+    if (member->unfit) return BRG_OK; /* it has sent a broken share in this run */
     if (member->task_step == ev->step && member->task_unit == ev->unit) {
         member->last_task_ns = ev->now_ns - member->assigned_ns;
         member->task_unit = BRG_NO_UNIT;
@@ -356,14 +417,19 @@ int brg_rounds_done(struct brg_rounds *r, struct brg_members *m, const struct br
     return BRG_OK;
 }
 
-void brg_rounds_share(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
-                      struct brg_coord_actions *out) {
-    if (r->phase != BRG_PHASE_COLLECTING || ev->run != r->plan.run || ev->step != r->step) return;
+int brg_rounds_share(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
+                     struct brg_coord_actions *out) {
+    if (r->phase != BRG_PHASE_COLLECTING || ev->run != r->plan.run || ev->step != r->step) {
+        return BRG_OK;
+    }
+    if (ev->unit >= r->unit_count) return BRG_EPROTO;
     struct brg_progress *u = unit_at(r, ev->unit);
-    if (u->state != BRG_UNIT_PULLING || u->puller != ev->member) return;
+    struct brg_member *member = &m->items[ev->member];
+    if (u->state != BRG_UNIT_PULLING || u->puller != ev->member) return BRG_OK; /* not asked now */
     if (ev->code == BRG_OK) {
         u->state = BRG_UNIT_HELD;
-        return;
+        member->broken = 0;
+        return BRG_OK;
     }
     if (ev->code == BRG_ECORRUPT) {
         /* It would only send the same again: somebody else has to compute this. */
@@ -373,32 +439,53 @@ void brg_rounds_share(struct brg_rounds *r, struct brg_members *m, const struct 
                                                      .step = ev->step,
                                                      .unit = ev->unit,
                                                      .member = ev->member});
-        m->items[ev->member].unfit = 1;
-        brg_rounds_member_gone(r, m, ev->member, 1);
-        return;
+        member->unfit = 1;
+        brg_rounds_member_gone(r, m, ev->member, BRG_GONE_AWAY);
+        return BRG_OK;
     }
+    /* Without a pause a member that says DONE, GONE, DONE, GONE ... would keep us busy with it. */
+    if (member->broken < UINT32_MAX) member->broken++;
+    member->hold_ns = ev->now_ns + RESEND_AFTER_NS;
     drop_holder(u, holder_index(u, ev->member));
+    return BRG_OK;
+}
+
+/* The task that `slot` has, once more. */
+static void send_task_again(const struct brg_rounds *r, const struct brg_members *m, uint32_t slot,
+                            struct brg_coord_actions *out) {
+    const uint32_t unit = m->items[slot].task_unit;
+    if (r->phase != BRG_PHASE_COLLECTING || unit == BRG_NO_UNIT) return;
+    BRG_ASSERT(m->items[slot].task_step == r->step);
+    brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_TASK,
+                                                 .run = r->plan.run,
+                                                 .step = r->step,
+                                                 .member = slot,
+                                                 .unit = unit,
+                                                 .attempt = r->units[unit].attempts + 1});
 }
 
 void brg_rounds_fault(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
                       struct brg_coord_actions *out) {
     struct brg_member *member = &m->items[ev->member];
-    if (r->phase == BRG_PHASE_IDLE || ev->run != r->plan.run) return;
+    if (r->phase == BRG_PHASE_IDLE || r->phase == BRG_PHASE_FINISHING) return;
+    if (ev->run != r->plan.run) return;
     if (ev->code == BRG_ENOENT) { /* it has not heard of the run, or has lost it */
         brg_coord_act(out, (struct brg_coord_action){
                                .type = BRG_ACT_SEND_RUN, .run = r->plan.run, .member = ev->member});
-        member->assigned_ns = 0; /* the next beat brings the task again */
+        send_task_again(r, m, ev->member, out);
         return;
     }
+    if (member->task_unit == BRG_NO_UNIT) return;
     if (member->task_step != ev->step || member->task_unit != ev->unit) return;
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_NOTE,
                                                  .code = BRG_NOTE_UNFIT,
                                                  .run = ev->run,
                                                  .step = ev->step,
                                                  .unit = ev->unit,
-                                                 .member = ev->member});
+                                                 .member = ev->member,
+                                                 .attempt = (uint32_t)ev->code});
     member->unfit = 1;
-    brg_rounds_member_gone(r, m, ev->member, 0);
+    brg_rounds_member_gone(r, m, ev->member, BRG_GONE_STILL_HERE);
 }
 
 void brg_rounds_beat(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
@@ -408,13 +495,7 @@ void brg_rounds_beat(struct brg_rounds *r, struct brg_members *m, const struct b
     if (member->task_unit == BRG_NO_UNIT) return;
     if (ev->run == r->plan.run && ev->step == r->step && ev->unit == member->task_unit) return;
     if (ev->now_ns - member->assigned_ns < RESEND_AFTER_NS) return; /* still on its way */
-    brg_coord_act(out,
-                  (struct brg_coord_action){.type = BRG_ACT_SEND_TASK,
-                                            .run = r->plan.run,
-                                            .step = r->step,
-                                            .member = ev->member,
-                                            .unit = member->task_unit,
-                                            .attempt = r->units[member->task_unit].attempts + 1});
+    send_task_again(r, m, ev->member, out);
 }
 
 void brg_rounds_decoded(struct brg_rounds *r, struct brg_members *m,
@@ -474,7 +555,7 @@ void brg_rounds_end(struct brg_rounds *r, uint32_t target, struct brg_coord_acti
         if (r->target == BRG_RUN_PAUSED) r->target = target;
         return;
     }
-    r->target = target;
+    if (r->target != BRG_RUN_STOPPED) r->target = target;
     if (r->phase == BRG_PHASE_WAITING || r->phase == BRG_PHASE_COLLECTING) finish(r, target, out);
 }
 
@@ -507,7 +588,7 @@ uint64_t brg_rounds_advance(struct brg_rounds *r, struct brg_members *m, uint64_
         }
     }
     if (r->phase == BRG_PHASE_COLLECTING) {
-        pull(r, now_ns, &next_ns, out);
+        pull(r, m, now_ns, &next_ns, out);
         if (may_end(r, m, now_ns, &next_ns)) {
             r->phase = BRG_PHASE_DECODING;
             next_ns = UINT64_MAX;
@@ -532,6 +613,13 @@ void brg_rounds_check(const struct brg_rounds *r, const struct brg_members *m) {
         if (r->position[p] == BRG_NOBODY) continue;
         BRG_ASSERT(r->position[p] < m->count);
         BRG_ASSERT(m->items[r->position[p]].position == p);
+    }
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct brg_member *member = &m->items[i];
+        if (member->position != BRG_NOBODY) BRG_ASSERT(r->position[member->position] == i);
+        if (member->task_unit == BRG_NO_UNIT) continue;
+        BRG_ASSERT(member->task_unit < r->unit_count);
+        BRG_ASSERT(member->task_step <= r->committed + 1);
     }
     for (uint32_t u = 0; u < r->unit_count; u++) {
         BRG_ASSERT(r->units[u].holder_count <= BRG_HOLDERS_MAX);

@@ -16,10 +16,10 @@
  *          ^----- pull failed, holder gone -----'
  *
  * A unit is *expected* while somebody works on it and is not late, or its share is on the way from
- * somebody who keeps promises (a member that says DONE and beats, but whose shares do not come, must
- * not hold up a step). As soon as the units held, ready
- * or expected would not do for the code, the missing ones go to idle members, fastest first. So a
- * round never waits for whom it need not, and never ends with less than the full batch.
+ * somebody who keeps promises (a member that says DONE and beats, but whose shares do not come,
+ * must not hold up a step). As soon as the units held, ready or expected would not do for the code,
+ * the missing ones go to idle members, fastest first. So a round never waits for whom it need not,
+ * and never ends with less than the full batch.
  *
  * Pure and flat but for the borrowed, immutable scheme. One thread. Part of struct brg_coord. */
 #ifndef BRG_COORDINATOR_CORE_ROUNDS_H
@@ -101,8 +101,8 @@ void brg_rounds_member_gone(struct brg_rounds *r, struct brg_members *m, uint32_
  * errors: BRG_EPROTO a unit or step that was never handed out; nothing changed */
 BRG_CHECK int brg_rounds_done(struct brg_rounds *r, struct brg_members *m,
                               const struct brg_coord_event *ev, struct brg_coord_actions *out);
-void brg_rounds_share(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
-                      struct brg_coord_actions *out);
+BRG_CHECK int brg_rounds_share(struct brg_rounds *r, struct brg_members *m,
+                               const struct brg_coord_event *ev, struct brg_coord_actions *out);
 void brg_rounds_fault(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,
                       struct brg_coord_actions *out);
 void brg_rounds_beat(struct brg_rounds *r, struct brg_members *m, const struct brg_coord_event *ev,

@@ -114,7 +114,7 @@ struct brg_coord_event {
     uint64_t session; /* of the process that said HELLO on this connection, 0 where none did */
     uint64_t wall_s;  /* Unix time, for tokens only */
     uint64_t peer;    /* the shell's handle of the connection, > 0, for the answer */
-    uint32_t type;   /* enum brg_coord_event_type */
+    uint32_t type;    /* enum brg_coord_event_type */
     uint32_t member, unit, uses;
     int32_t code;
     uint32_t has_token, has_proof;
@@ -157,8 +157,8 @@ enum brg_coord_action_type {
     BRG_ACT_NOTE, /* something worth telling the operator: code = enum brg_note */
 };
 
-/* What a NOTE tells; member (else BRG_NOBODY), run, step and unit where they apply. About one member
- * there are at most BRG_MEMBER_NOTES_MAX in the time of a lease; the rest are left out. */
+/* What a NOTE tells; member (else BRG_NOBODY), run, step and unit where they apply. About one
+ * member there are at most BRG_MEMBER_NOTES_MAX in the time of a lease; the rest are left out. */
 enum brg_note {
     BRG_NOTE_ENROLLED = 1, /* a new key was enrolled by a token */
     BRG_NOTE_JOINED,       /* a member attached */
