@@ -1,8 +1,6 @@
 #include "model/data_parse.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #define BLOB_VERSION 1u
