@@ -37,7 +37,8 @@ static void ngram_losses__are_those_of_the_formula(void **state) {
 
 static void ngram_of_a_shard_of_bytes__is_that_of_the_text(void **state) {
     (void)state;
-    static const char text[] = "the fox and the dog and the fox and the dog and the fox and the dog";
+    static const char text[] =
+        "the fox and the dog and the fox and the dog and the fox and the dog";
     uint16_t shard[sizeof text];
     struct brg_data a, b;
     struct brg_ngram_losses x, y;
