@@ -166,7 +166,7 @@ static void depart(struct brg_coord *c, uint32_t slot, uint32_t state, enum brg_
                    struct brg_coord_actions *out) {
     struct brg_member *member = &c->members.items[slot];
     member->state = state; /* before its position is given away, so that it does not get it back */
-    member->session = member->peer = 0;
+    member->session = 0;
     member->deadline_ns = 0;
     brg_rounds_member_gone(&c->rounds, &c->members, slot,
                            state == BRG_MEMBER_REVOKED ? BRG_GONE_REVOKED : BRG_GONE_AWAY);
@@ -224,20 +224,14 @@ static int is_from_member(uint32_t type) {
 }
 
 /* What is said in another epoch than ours, or by a process that is not the one attached, is not
- * believed. An epoch above ours comes from a store that has lost its last start: the HELLO that the
- * answer asks for brings the proof, and with it the HALT. */
+ * believed, but answered with the wish for a HELLO. An older process of a key is refused by that,
+ * and an epoch above ours comes from a store that has lost its last start: the HELLO brings the
+ * proof of what else is lost. */
 static void turn_away(const struct brg_member *member, const struct brg_coord_event *ev,
-                      uint64_t epoch, struct brg_coord_actions *out) {
-    struct brg_coord_action answer = {
-        .type = BRG_ACT_SEND_REHELLO, .peer = ev->peer, .member = ev->member};
+                      struct brg_coord_actions *out) {
     if (member->state == BRG_MEMBER_REVOKED || ev->type == BRG_EV_BYE) return;
-    if (ev->epoch == epoch && ev->session != 0 && ev->session < member->session) {
-        /* A newer process holds the key; the word of it was lost on the way. */
-        answer.type = BRG_ACT_SEND_REFUSED;
-        answer.member = BRG_NOBODY;
-        answer.code = BRG_REFUSED_SAME_KEY;
-    }
-    brg_coord_act(out, answer);
+    brg_coord_act(out,
+                  (struct brg_coord_action){.type = BRG_ACT_SEND_REHELLO, .member = ev->member});
 }
 
 static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
@@ -245,7 +239,7 @@ static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
     if (ev->member >= c->members.count) return BRG_EPROTO;
     const struct brg_member *member = &c->members.items[ev->member];
     if (!brg_members_is_here(member) || ev->epoch != c->epoch || ev->session != member->session) {
-        turn_away(member, ev, c->epoch, out);
+        turn_away(member, ev, out);
         return BRG_OK;
     }
     int rc = BRG_OK;
@@ -299,14 +293,10 @@ static int on_key_wish(struct brg_coord *c, const struct brg_coord_event *ev,
         }
     } else {
         if (slot >= c->members.count) return BRG_ENOENT;
-        const uint64_t peer = c->members.items[slot].peer;
-        if (peer != 0) {
-            brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_REFUSED,
-                                                         .peer = peer,
-                                                         .member = BRG_NOBODY,
-                                                         .code = BRG_REFUSED_KEY_REVOKED});
-        }
         depart(c, slot, BRG_MEMBER_REVOKED, BRG_NOTE_LEFT, out);
+        brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_REFUSED,
+                                                     .member = slot,
+                                                     .code = BRG_REFUSED_KEY_REVOKED});
     }
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_PERSIST_MEMBER, .member = slot});
     return BRG_OK;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(struct brg_member) == 32 + 8 * 8 + 8 * 4, "no padding: memcmp compares");
+_Static_assert(sizeof(struct brg_member) == 32 + 7 * 8 + 8 * 4, "no padding: memcmp compares");
 _Static_assert(sizeof(struct brg_token) == 32 + 8 + 2 * 4, "no padding: memcmp compares");
 
 void brg_coord_act(struct brg_coord_actions *out, struct brg_coord_action action) {
@@ -69,10 +69,11 @@ static enum brg_refusal look_at_token(const struct brg_members *m, const struct 
     return 0;
 }
 
-static void refuse(struct brg_coord_actions *out, uint64_t peer, enum brg_refusal why) {
+static void refuse(struct brg_coord_actions *out, uint64_t peer, uint32_t member,
+                   enum brg_refusal why) {
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_REFUSED,
                                                  .peer = peer,
-                                                 .member = BRG_NOBODY,
+                                                 .member = member,
                                                  .code = (int32_t)why});
 }
 
@@ -100,32 +101,30 @@ enum brg_hello_result brg_members_hello(struct brg_members *m, const struct brg_
     if (*slot == BRG_NOBODY) {
         const enum brg_refusal why = enrol(m, ev, slot, out);
         if (why != 0) {
-            refuse(out, ev->peer, why);
+            refuse(out, ev->peer, BRG_NOBODY, why);
             return BRG_HELLO_REFUSED;
         }
     }
     struct brg_member *member = &m->items[*slot];
     if (member->state == BRG_MEMBER_REVOKED) {
-        refuse(out, ev->peer, BRG_REFUSED_KEY_REVOKED);
+        refuse(out, ev->peer, BRG_NOBODY, BRG_REFUSED_KEY_REVOKED);
         return BRG_HELLO_REFUSED;
     }
     const int here = brg_members_is_here(member);
     if (here && member->session == ev->session) {
         brg_members_heard(m, *slot, ev->now_ns);
-        member->peer = ev->peer; /* it may have had to connect anew */
         return BRG_HELLO_AGAIN;
     }
     if (here && ev->session < member->session) { /* an older process, or an old copy of its HELLO */
-        refuse(out, ev->peer, BRG_REFUSED_SAME_KEY);
+        refuse(out, ev->peer, BRG_NOBODY, BRG_REFUSED_SAME_KEY);
         return BRG_HELLO_REFUSED;
     }
-    if (here) {
-        refuse(out, member->peer, BRG_REFUSED_SAME_KEY);
+    if (here) { /* goes to the older process: the newer one's WELCOME comes after it */
+        refuse(out, 0, *slot, BRG_REFUSED_SAME_KEY);
         brg_coord_act(out, (struct brg_coord_action){
                                .type = BRG_ACT_NOTE, .code = BRG_NOTE_SAME_KEY, .member = *slot});
     }
     member->session = ev->session;
-    member->peer = ev->peer;
     member->state = BRG_MEMBER_ACTIVE;
     member->deadline_ns = ev->now_ns + m->lease_ns;
     member->unfit = 0;

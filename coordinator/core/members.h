@@ -19,7 +19,6 @@
 struct brg_member {
     uint8_t key[BRG_KEY_BYTES];
     uint64_t session;      /* of the process that attached last; 0 for none in this epoch */
-    uint64_t peer;         /* the connection that it attached by, 0 for none */
     uint64_t deadline_ns;  /* end of its lease while ACTIVE, SUSPECT or DRAINING */
     uint64_t task_step;    /* the task it has, 0 for none ... */
     uint64_t assigned_ns;  /* ... since when ... */

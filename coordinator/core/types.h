@@ -113,7 +113,7 @@ struct brg_coord_event {
     uint64_t run, step, bytes;
     uint64_t session; /* of the process that said HELLO on this connection, 0 where none did */
     uint64_t wall_s;  /* Unix time, for tokens only */
-    uint64_t peer;    /* the shell's handle of the connection, > 0, for the answer */
+    uint64_t peer;    /* HELLO: the shell's handle of the connection, > 0, for the answer */
     uint32_t type;    /* enum brg_coord_event_type */
     uint32_t member, unit, uses;
     int32_t code;
@@ -133,9 +133,10 @@ enum brg_coord_action_type {
     BRG_ACT_PERSIST_COMMIT,     /* run, step */
     BRG_ACT_PERSIST_CHECKPOINT, /* run, step */
     /* messages */
-    BRG_ACT_SEND_WELCOME,   /* member; peer: the connection it attached by */
-    BRG_ACT_SEND_REFUSED,   /* peer, which may be gone; code = enum brg_refusal */
-    BRG_ACT_SEND_REHELLO,   /* peer, member: what it said belongs to no attached session */
+    BRG_ACT_SEND_WELCOME,   /* member; peer: the connection it attached by, from now on its own */
+    BRG_ACT_SEND_REFUSED,   /* to peer, or (peer 0) to the connection that member has before this
+                             * turn's WELCOME; code = enum brg_refusal */
+    BRG_ACT_SEND_REHELLO,   /* member: what it said belongs to no attached session */
     BRG_ACT_SEND_RUN,       /* member: describe the run to it */
     BRG_ACT_SEND_TASK,      /* member: run, step, unit, attempt; parameters of version step - 1 */
     BRG_ACT_SEND_COMMIT,    /* member or BRG_NOBODY for all: run, step is committed */
