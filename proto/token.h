@@ -28,9 +28,9 @@ void brg_token_hash(const void *text, size_t size_bytes, struct brg_digest *out)
 /* brg_token_read - the token in file `path`: one line, blanks around it are passed over.
  *
  * shape:  text [BRG_TOKEN_TEXT_BYTES]
- * out:    *others_can_read (may be NULL) 1 where the file's mode lets others read it: worth a
- * warning errors: BRG_ENOENT, BRG_EPERM, BRG_EIO the system's reason; BRG_EINVAL it holds no token
- */
+ * out:    *others_can_read (may be NULL) 1 where the file's mode lets others read it: warn then
+ * errors: BRG_ENOENT, BRG_EPERM, BRG_EIO the system's reason
+ *         BRG_EINVAL it holds no token */
 BRG_CHECK int brg_token_read(const char *path, char *text, int *others_can_read,
                              struct brg_why *why);
 

@@ -62,6 +62,8 @@ struct brg_socket_stats {
     uint64_t dropped_unknown;   /* messages without a proved key */
     uint64_t dropped_denied;    /* of keys that ZAP's table refuses by now */
     uint64_t dropped_oversized; /* too many frames or bytes */
+    uint64_t dropped_invalid;   /* no valid message: brg_socket_receive_msg */
+    uint64_t events_lost;       /* nobody asked for them in time */
 };
 
 enum brg_socket_event_type {
@@ -75,7 +77,8 @@ enum brg_socket_event_type {
 
 /* Diagnostics only: may come late, and never decides anything. */
 struct brg_socket_event {
-    uint32_t type; /* enum brg_socket_event_type */
+    uint32_t type;         /* enum brg_socket_event_type */
+    uint32_t is_listening; /* 1: the socket listens, so the other side dialled */
     uint32_t value;
     char address[BRG_ENDPOINT_BYTES];
 };
@@ -124,35 +127,39 @@ void brg_socket_close(struct brg_socket **s);
 /* brg_socket_endpoint - the bound address with the real port into out [BRG_ENDPOINT_BYTES]. */
 BRG_CHECK int brg_socket_endpoint(struct brg_socket *s, char *out);
 
+#define BRG_DRAIN_FRAMES_MAX 1024u /* looked at in one call of brg_socket_receive */
+
 /* brg_socket_receive - the next message, without waiting.
  *
  * own:    on success the frames are the caller's: brg_inbound_release
  * errors: BRG_ENOENT none is waiting
  *         BRG_EPERM  one was dropped: no proved key, or a denied one
- *         BRG_EPROTO one was dropped: more frames or bytes than a message may have. in->peer and
- *                    in->key say whose, for the caller to drop (brg_zap_deny). A message of very
- * many frames is thrown away over several calls, each with this error BRG_EIO    the socket is
- * broken cost:   at most BRG_DRAIN_FRAMES_MAX frames are looked at */
-#define BRG_DRAIN_FRAMES_MAX 1024u
+ *         BRG_EPROTO one was dropped: more frames or bytes than a message may have; in->peer and
+ *                    in->key say whose, for the caller to drop (brg_zap_deny). Very many frames
+ *                    are thrown away over several calls, each with the same error
+ *         BRG_EIO    the socket is broken
+ * cost:   at most BRG_DRAIN_FRAMES_MAX frames are looked at */
 BRG_CHECK int brg_socket_receive(struct brg_socket *s, struct brg_inbound *in);
 
 /* brg_socket_receive_msg - brg_socket_receive, then unpacked, validated, frames counted and
  * measured; digests are left to brg_wire_verify_tensor, on any thread.
  *
  * own:    on success in->frames[1 ..] are the caller's (brg_inbound_release), and bodies of
- * operator messages last until the next call on this socket. After an error nothing is errors: as
- * brg_socket_receive; BRG_EPROTO also where the bytes are no valid message. *why (may be NULL) is
- * then a static sentence */
+ *         operator messages last until the next call on this socket; after an error nothing is
+ * out:    *why (may be NULL) is a static sentence after BRG_EPROTO, BRG_ENOMEM and BRG_EPERM
+ * errors: as brg_socket_receive; BRG_EPROTO, or BRG_ENOMEM over the budget, also where the bytes
+ *         are no valid message */
 BRG_CHECK int brg_socket_receive_msg(struct brg_socket *s, struct brg_inbound *in,
                                      struct brg_msg *msg, const char **why);
 
 /* brg_socket_send - one message of `count` frames, without waiting; all or nothing.
  *
- * own:    on success the frames are taken over (empty, need no close); after an error they are as
- * before out:    success means queued: a peer that dies has not got it. Acknowledging is the
- * messages' matter errors: BRG_EFULL  the peer's queue is full, or (dialling) nobody is connected:
- * try again later BRG_ENOENT (listening) there is no such connection any more BRG_EIO    the socket
- * is broken asserts: to != NULL exactly on a listening socket; 1 <= count <= BRG_FRAMES_MAX */
+ * own:    on success the frames are taken over and empty; after an error they are as before
+ * out:    success means queued: a peer that dies has not got it. Messages acknowledge, not this
+ * errors: BRG_EFULL  the peer's queue is full, or (dialling) nobody is connected: later again
+ *         BRG_ENOENT (listening) there is no such connection any more
+ *         BRG_EIO    the socket is broken
+ * asserts: to != NULL exactly on a listening socket; 1 <= count <= BRG_FRAMES_MAX */
 BRG_CHECK int brg_socket_send(struct brg_socket *s, const struct brg_peer *to,
                               struct brg_frame *frames, uint32_t count);
 
@@ -163,7 +170,8 @@ BRG_CHECK int brg_socket_send(struct brg_socket *s, const struct brg_peer *to,
 BRG_CHECK int brg_socket_send_msg(struct brg_socket *s, const struct brg_peer *to,
                                   const struct brg_msg *msg, struct brg_frame *tensors);
 
-/* brg_socket_event - the next diagnostic event. errors: BRG_ENOENT none. Drain it every turn. */
+/* brg_socket_event - the next diagnostic event. errors: BRG_ENOENT none.
+ * The newest 64 are kept. */
 BRG_CHECK int brg_socket_event(struct brg_socket *s, struct brg_socket_event *out);
 
 /* brg_socket_event_text - the sentence for it: what, where, what to do. */
