@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,7 +19,7 @@
 #include "base/base.h"
 
 #define FOLDER_PATH_BYTES 512u
-#define FOLDER_NO_SMALL_DISK 77 /* exit status of a child that may not mount one */
+#define FOLDER_MAY_NOT 77 /* exit status of a child that may not do what its test needs */
 
 static inline int folder_remove_one(const char *path, const struct stat *st, int kind,
                                     struct FTW *ftw) {
@@ -82,6 +83,36 @@ static inline int folder_in_child(int (*body)(const char *folder), const char *f
     if (pid == 0) _exit(body(folder));
     BRG_ASSERT(waitpid(pid, &status, 0) == pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+enum folder_fate { FOLDER_FINISHED, FOLDER_KILLED, FOLDER_FAILED, FOLDER_NOT_ALLOWED };
+
+/* Runs `body` in a process of its own and kills it, as by kill -9, where its main thread enters
+ * system call number `call` (from 1). Between two system calls the disk does not change, so that
+ * a loop over `call` until FOLDER_FINISHED tries every point there is. */
+static inline enum folder_fate folder_kill_at_call(int (*body)(const char *folder),
+                                                   const char *folder, uint32_t call) {
+    int status = 0;
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    BRG_ASSERT(pid >= 0);
+    if (pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) _exit(FOLDER_MAY_NOT);
+        (void)raise(SIGSTOP);
+        _exit(body(folder));
+    }
+    BRG_ASSERT(waitpid(pid, &status, 0) == pid);
+    for (uint32_t stops = 0; WIFSTOPPED(status) && stops < 2 * call - 1; stops++) {
+        BRG_ASSERT(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0); /* to an entry or an exit */
+        BRG_ASSERT(waitpid(pid, &status, 0) == pid);
+    }
+    if (WIFSTOPPED(status)) {
+        BRG_ASSERT(kill(pid, SIGKILL) == 0);
+        while (WIFSTOPPED(status)) BRG_ASSERT(waitpid(pid, &status, 0) == pid);
+        return FOLDER_KILLED;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == FOLDER_MAY_NOT) return FOLDER_NOT_ALLOWED;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? FOLDER_FINISHED : FOLDER_FAILED;
 }
 
 /* Mounts a disk of `size_bytes` over `folder`, seen by this process only; call it in a child.

@@ -1,0 +1,223 @@
+#include "coordinator/shell/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "coordinator/shell/checkpoint_private.h"
+
+#define MANIFEST "manifest.json"
+#define FOLDER_ENTRIES_MAX 100000u
+
+int brg_checkpoint_disk_error(const char *path, const char *doing, struct brg_why *why) {
+    const int rc = brg_file_error(errno);
+    return brg_why_set(why, rc, "%s: %s failed: %s; %s", path, doing, strerror(errno),
+                       rc == BRG_ENOSPC
+                           ? "make room on this disk, then start again: nothing committed is lost"
+                           : "look at the disk and at the folder's owner, then start again");
+}
+
+/* The folder of a checkpoint, or a file in it; returns out [BRG_CHECKPOINT_PATH_BYTES]. */
+static const char *path_of(const char *folder, uint64_t step, const char *file, char *out) {
+    (void)snprintf(out, BRG_CHECKPOINT_PATH_BYTES, "%s/ckpt-%010llu%s%s", folder,
+                   (unsigned long long)step, file[0] == '\0' ? "" : "/", file);
+    return out;
+}
+
+static int check_folder_name(const char *folder, struct brg_why *why) {
+    if (folder[0] != '\0' && strlen(folder) < BRG_FILE_PATH_BYTES - 64u) return BRG_OK;
+    return brg_why_set(why, BRG_EINVAL, "the folder for checkpoints needs a name of 1 to %u bytes",
+                       BRG_FILE_PATH_BYTES - 65u);
+}
+
+static int check_save(const char *folder, const struct brg_checkpoint *c, struct brg_why *why) {
+    struct brg_checkpoint *there = NULL;
+    const int rc = check_folder_name(folder, why);
+    if (rc != BRG_OK) return rc;
+    if (c->run == 0 || c->step == 0 || c->params_elements == 0 ||
+        c->params_elements > BRG_CHECKPOINT_ELEMENTS_MAX ||
+        c->optimizer_elements > BRG_CHECKPOINT_ELEMENTS_MAX ||
+        strnlen(c->name, sizeof c->name) == sizeof c->name ||
+        strnlen(c->model, sizeof c->model) == sizeof c->model) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "a checkpoint needs a run and a step from 1, 1 to 2^33 parameters, and "
+                           "texts that end");
+    }
+    there = malloc(sizeof *there);
+    if (there == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
+    const int found = brg_checkpoint_read(folder, c->run, c->step, there, why);
+    free(there);
+    if (found == BRG_OK) {
+        return brg_why_set(why, BRG_EEXIST, "%s: the checkpoint of step %llu is there already",
+                           folder, (unsigned long long)c->step);
+    }
+    return found == BRG_ENOENT || found == BRG_ECORRUPT ? BRG_OK : found;
+}
+
+static int write_tensor(const char *folder, struct brg_checkpoint *c, uint32_t kind,
+                        const float *data, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    struct brg_checkpoint_tensor t = brg_checkpoint_tensor_of(c, kind);
+    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(kind), path);
+    const int rc = brg_checkpoint_tensor_write(path, &t, data, why);
+    *(kind == BRG_CHECKPOINT_PARAMS ? &c->params : &c->optimizer) = t.digest;
+    return rc;
+}
+
+int brg_checkpoint_save(const char *folder, struct brg_checkpoint *c, const float *params,
+                        const float *optimizer, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    int rc = check_save(folder, c, why);
+    if (rc != BRG_OK) return rc;
+    rc = brg_checkpoint_delete(folder, c->step, why); /* what a crash left of it */
+    if (rc != BRG_OK) return rc;
+
+    rc = brg_dir_make(path_of(folder, c->step, "", path), 0700);
+    if (rc == BRG_OK) rc = brg_dir_sync(folder);
+    if (rc == BRG_OK) rc = brg_dir_sync_parent(folder);
+    if (rc != BRG_OK) return brg_checkpoint_disk_error(path, "creating the folder", why);
+    rc = write_tensor(folder, c, BRG_CHECKPOINT_PARAMS, params, why);
+    if (rc == BRG_OK) rc = write_tensor(folder, c, BRG_CHECKPOINT_OPTIMIZER, optimizer, why);
+    if (rc != BRG_OK) return rc;
+    return brg_checkpoint_manifest_write(path_of(folder, c->step, MANIFEST, path), c, why);
+}
+
+/* One file against the manifest; data NULL: header and size only. */
+static int read_tensor(const char *folder, const struct brg_checkpoint *c, uint32_t kind,
+                       float *data, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    const struct brg_checkpoint_tensor t = brg_checkpoint_tensor_of(c, kind);
+    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(kind), path);
+    return brg_checkpoint_tensor_read(path, &t, data, why);
+}
+
+int brg_checkpoint_read(const char *folder, uint64_t run, uint64_t step, struct brg_checkpoint *c,
+                        struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    int rc = check_folder_name(folder, why);
+    if (rc != BRG_OK) return rc;
+    memset(c, 0, sizeof *c);
+    rc = brg_checkpoint_manifest_read(path_of(folder, step, MANIFEST, path), c, why);
+    if (rc == BRG_ENOENT) {
+        return brg_why_set(why, rc, "%s: there is no checkpoint of step %llu here", folder,
+                           (unsigned long long)step);
+    }
+    if (rc != BRG_OK) return rc;
+    if (c->run != run) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "%s: is of run %llu (%s), not of run %llu: give each run a checkpoint "
+                           "folder of its own",
+                           path, (unsigned long long)c->run, c->name, (unsigned long long)run);
+    }
+    if (c->step != step) {
+        return brg_why_set(why, BRG_ECORRUPT,
+                           "%s: is of step %llu: its folder was renamed; give it its name back",
+                           path, (unsigned long long)c->step);
+    }
+    rc = read_tensor(folder, c, BRG_CHECKPOINT_PARAMS, NULL, why);
+    if (rc == BRG_OK) rc = read_tensor(folder, c, BRG_CHECKPOINT_OPTIMIZER, NULL, why);
+    return rc;
+}
+
+int brg_checkpoint_load(const char *folder, const struct brg_checkpoint *c, float *params,
+                        float *optimizer, struct brg_why *why) {
+    int rc = check_folder_name(folder, why);
+    if (rc == BRG_OK) rc = read_tensor(folder, c, BRG_CHECKPOINT_PARAMS, params, why);
+    if (rc == BRG_OK && c->optimizer_elements > 0) {
+        rc = read_tensor(folder, c, BRG_CHECKPOINT_OPTIMIZER, optimizer, why);
+    }
+    return rc;
+}
+
+/* Puts a checkpoint in its place, oldest first. */
+static int insert(struct brg_checkpoint_item *items, uint32_t *count, uint64_t step, uint32_t state,
+                  struct brg_why *why) {
+    uint32_t at = *count;
+    if (at == BRG_CHECKPOINT_LIST_MAX) {
+        return brg_why_set(why, BRG_EFULL, "more than %u checkpoints: delete old ones",
+                           BRG_CHECKPOINT_LIST_MAX);
+    }
+    for (; at > 0 && items[at - 1].step > step; at--) items[at] = items[at - 1];
+    items[at] = (struct brg_checkpoint_item){.step = step, .state = state};
+    (*count)++;
+    return BRG_OK;
+}
+
+/* One entry of the folder; a name that is not a checkpoint's is none of our business. */
+static int examine(const char *folder, uint64_t run, const char *name, struct brg_checkpoint *c,
+                   struct brg_checkpoint_item *items, uint32_t *count, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    unsigned long long step = 0;
+    if (sscanf(name, "ckpt-%20llu", &step) != 1 || step == 0) return BRG_OK;
+    if (strcmp(strrchr(path_of(folder, step, "", path), '/') + 1, name) != 0) return BRG_OK;
+
+    struct brg_why local;
+    const int rc = brg_checkpoint_read(folder, run, step, c, &local);
+    if (rc == BRG_OK) return insert(items, count, step, BRG_CHECKPOINT_VALID, why);
+    if (rc == BRG_ENOENT) return insert(items, count, step, BRG_CHECKPOINT_UNFINISHED, why);
+    if (rc == BRG_ECORRUPT) return insert(items, count, step, BRG_CHECKPOINT_DAMAGED, why);
+    return brg_why_set(why, rc, "%s", local.text);
+}
+
+int brg_checkpoint_list(const char *folder, uint64_t run, struct brg_checkpoint_item *items,
+                        uint32_t *count, struct brg_why *why) {
+    int rc = BRG_OK;
+    struct brg_checkpoint *c = NULL;
+    DIR *d = NULL;
+
+    *count = 0;
+    rc = check_folder_name(folder, why);
+    if (rc != BRG_OK) return rc;
+    d = opendir(folder);
+    if (d == NULL && errno == ENOENT) return BRG_OK;
+    if (d == NULL) return brg_checkpoint_disk_error(folder, "listing it", why);
+    c = malloc(sizeof *c);
+    if (c == NULL) rc = brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
+    for (uint32_t i = 0; rc == BRG_OK && i < FOLDER_ENTRIES_MAX; i++) {
+        const struct dirent *entry = readdir(d);
+        if (entry == NULL) break;
+        rc = examine(folder, run, entry->d_name, c, items, count, why);
+    }
+    free(c);
+    (void)closedir(d);
+    return rc;
+}
+
+/* Removes all files in `path`, the manifest first, then the folder itself. */
+static int remove_files(const char *path, struct brg_why *why) {
+    char file[BRG_CHECKPOINT_PATH_BYTES + 256];
+    (void)snprintf(file, sizeof file, "%s/%s", path, MANIFEST);
+    if (unlink(file) == 0) {
+        if (brg_dir_sync(path) != BRG_OK) return brg_checkpoint_disk_error(path, "syncing it", why);
+    } else if (errno != ENOENT) {
+        return brg_checkpoint_disk_error(file, "deleting it", why);
+    }
+    DIR *d = opendir(path);
+    if (d == NULL) return brg_checkpoint_disk_error(path, "listing it", why);
+    for (uint32_t i = 0; i < FOLDER_ENTRIES_MAX; i++) {
+        const struct dirent *entry = readdir(d);
+        if (entry == NULL) break;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        (void)snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+        (void)unlink(file); /* what stays makes rmdir fail, which is told */
+    }
+    (void)closedir(d);
+    return rmdir(path) == 0 ? BRG_OK : brg_checkpoint_disk_error(path, "deleting it", why);
+}
+
+int brg_checkpoint_delete(const char *folder, uint64_t step, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    struct stat st;
+    int rc = check_folder_name(folder, why);
+    if (rc != BRG_OK) return rc;
+    if (lstat(path_of(folder, step, "", path), &st) != 0) {
+        return errno == ENOENT ? BRG_OK : brg_checkpoint_disk_error(path, "deleting it", why);
+    }
+    rc = remove_files(path, why);
+    if (rc == BRG_OK && brg_dir_sync(folder) != BRG_OK) {
+        rc = brg_checkpoint_disk_error(folder, "syncing it", why);
+    }
+    return rc;
+}

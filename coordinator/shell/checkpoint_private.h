@@ -1,0 +1,51 @@
+/* checkpoint_private.h - what the files of the checkpoint share; nobody else includes it. */
+#ifndef BRG_CHECKPOINT_PRIVATE_H
+#define BRG_CHECKPOINT_PRIVATE_H
+
+#include "base/file.h"
+#include "coordinator/shell/checkpoint.h"
+
+#define BRG_CHECKPOINT_TENSOR_BYTES 128u /* header of a .bin file */
+#define BRG_CHECKPOINT_MANIFEST_BYTES_MAX 65536u
+#define BRG_CHECKPOINT_PATH_BYTES (BRG_FILE_PATH_BYTES + 64u)
+
+enum brg_checkpoint_kind { BRG_CHECKPOINT_PARAMS = 1, BRG_CHECKPOINT_OPTIMIZER = 2 };
+
+/* One .bin file, as the manifest describes it. */
+struct brg_checkpoint_tensor {
+    uint32_t kind; /* enum brg_checkpoint_kind */
+    uint64_t run, step, elements;
+    struct brg_digest digest; /* of the data */
+};
+
+/* brg_checkpoint_tensor_of - the part of `c` that describes the file of that kind. */
+struct brg_checkpoint_tensor brg_checkpoint_tensor_of(const struct brg_checkpoint *c,
+                                                      uint32_t kind);
+
+/* brg_checkpoint_tensor_name - "params.bin" or "optimizer.bin". */
+const char *brg_checkpoint_tensor_name(uint32_t kind);
+
+/* brg_checkpoint_tensor_write - the file, durable; t->digest is filled in. errors: of base/file.h
+ */
+BRG_CHECK int brg_checkpoint_tensor_write(const char *path, struct brg_checkpoint_tensor *t,
+                                          const float *data, struct brg_why *why);
+
+/* brg_checkpoint_tensor_read - verifies size and header, and where data is not NULL reads and
+ * verifies it: data [t->elements]. errors: BRG_ECORRUPT; of base/file.h */
+BRG_CHECK int brg_checkpoint_tensor_read(const char *path, const struct brg_checkpoint_tensor *t,
+                                         float *data, struct brg_why *why);
+
+/* brg_checkpoint_manifest_write - manifest.json, durable; c->manifest is filled in.
+ * errors: BRG_ENOMEM; of base/file.h */
+BRG_CHECK int brg_checkpoint_manifest_write(const char *path, struct brg_checkpoint *c,
+                                            struct brg_why *why);
+
+/* brg_checkpoint_manifest_read - verifies the digest and reads every field.
+ * errors: BRG_ECORRUPT; BRG_EINVAL another format; of base/file.h, BRG_ENOENT without a sentence */
+BRG_CHECK int brg_checkpoint_manifest_read(const char *path, struct brg_checkpoint *c,
+                                           struct brg_why *why);
+
+/* brg_checkpoint_disk_error - the sentence for errno: which file, what failed, what to do. */
+int brg_checkpoint_disk_error(const char *path, const char *doing, struct brg_why *why);
+
+#endif
