@@ -1,0 +1,309 @@
+/* keep.c - the machine's members, tokens, runs and commits as records, and back at a start. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "coordinator/shell/service_private.h"
+
+/* Besides the records of records.h: where a run's newest checkpoint is, in family META under
+ * "checkpoint/" and the run's number in big-endian order: step u64 little-endian, digest of the
+ * parameters [32]. */
+#define CHECKPOINT_PREFIX "checkpoint/"
+#define CHECKPOINT_KEY_BYTES (sizeof CHECKPOINT_PREFIX - 1 + 8)
+#define CHECKPOINT_VALUE_BYTES (8u + BRG_DIGEST_BYTES)
+
+static void checkpoint_key(uint64_t run, uint8_t *out) {
+    memcpy(out, CHECKPOINT_PREFIX, sizeof CHECKPOINT_PREFIX - 1);
+    brg_record_key_u64(run, out + sizeof CHECKPOINT_PREFIX - 1);
+}
+
+static uint32_t run_record_state(uint32_t state) {
+    switch ((enum brg_run_state)state) {
+    case BRG_RUN_OPENING:
+    case BRG_RUN_ACTIVE: return BRG_RUN_RECORD_RUNNING;
+    case BRG_RUN_PAUSED: return BRG_RUN_RECORD_PAUSED;
+    case BRG_RUN_FINISHED: return BRG_RUN_RECORD_DONE;
+    case BRG_RUN_STOPPED: return BRG_RUN_RECORD_STOPPED;
+    case BRG_RUN_FAILED: return BRG_RUN_RECORD_FAILED;
+    case BRG_RUN_NONE:
+    case BRG_RUN_QUEUED: break;
+    }
+    return BRG_RUN_RECORD_QUEUED;
+}
+
+static uint32_t run_state_of_record(uint32_t state) {
+    switch ((enum brg_record_run_state)state) {
+    case BRG_RUN_RECORD_RUNNING: return BRG_RUN_ACTIVE;
+    case BRG_RUN_RECORD_PAUSED: return BRG_RUN_PAUSED;
+    case BRG_RUN_RECORD_DONE: return BRG_RUN_FINISHED;
+    case BRG_RUN_RECORD_STOPPED: return BRG_RUN_STOPPED;
+    case BRG_RUN_RECORD_FAILED: return BRG_RUN_FAILED;
+    case BRG_RUN_RECORD_QUEUED: break;
+    }
+    return BRG_RUN_QUEUED;
+}
+
+/* ---- machine -> records ---- */
+
+/* A batch that is full is a bound of ours that does not hold. */
+static void must(int rc) {
+    BRG_ASSERT(rc == BRG_OK);
+}
+
+static void name_member(struct brg_service *s, uint32_t slot) {
+    struct brg_service_member *member = &s->members[slot];
+    const char *wish = "";
+    for (uint32_t i = 0; i < s->hello_count; i++) { /* the HELLO that enrols comes last */
+        wish = s->hellos[i].name;
+    }
+    uint32_t taken = wish[0] == '\0';
+    for (uint32_t i = 0; i < slot && !taken; i++) {
+        taken = strcmp(s->members[i].record.name, wish) == 0;
+    }
+    if (!taken) {
+        (void)snprintf(member->record.name, sizeof member->record.name, "%s", wish);
+    } else {
+        (void)snprintf(member->record.name, sizeof member->record.name, "%.40s-%" PRIu32,
+                       wish[0] == '\0' ? "worker" : wish, slot);
+    }
+}
+
+static void keep_member(struct brg_service *s, uint32_t slot) {
+    struct brg_service_member *member = &s->members[slot];
+    const struct brg_member *core = &s->core.members.items[slot];
+    if (member->record.state == 0) { /* new */
+        memcpy(member->record.key, core->key, sizeof member->record.key);
+        member->record.first_seen_ns = brg_service_wall_ns();
+        if (member->record.name[0] == '\0') name_member(s, slot);
+    }
+    member->record.last_seen_ns = brg_service_wall_ns();
+    member->record.shares_used = member->shares_used;
+    member->record.state =
+        core->state == BRG_MEMBER_REVOKED ? BRG_MEMBER_RECORD_REVOKED : BRG_MEMBER_RECORD_ALLOWED;
+    must(brg_store_put_member(s->batch, &member->record));
+}
+
+static void keep_token(struct brg_service *s, uint32_t index) {
+    struct brg_record_token *record = &s->tokens[index];
+    const struct brg_token *core = &s->core.members.tokens[index];
+    if (record->id == 0) record->id = index + 1;
+    memcpy(record->hash, core->hash.bytes, sizeof record->hash);
+    record->expires_ns = core->expires_s * BRG_NS_PER_S;
+    record->uses_left = core->uses_left;
+    record->revoked = core->revoked;
+    must(brg_store_put_token(s->batch, record));
+}
+
+static void keep_run(struct brg_service *s, uint64_t id) {
+    const uint32_t index = brg_coord_run(&s->core, id);
+    BRG_ASSERT(index != BRG_NOBODY);
+    struct brg_service_run *run = &s->runs[index];
+    const uint32_t state = s->core.runs[index].plan.state;
+    run->record.state = run_record_state(state);
+    if (state >= BRG_RUN_FINISHED) run->record.ended_ns = brg_service_wall_ns();
+    must(brg_store_put_run(s->batch, &run->record));
+}
+
+static void put_step(struct brg_service *s, struct brg_record_step *record) {
+    must(brg_store_put_step(s->batch, record));
+    s->chain = record->digest;
+}
+
+static void keep_commit(struct brg_service *s, const struct brg_coord_action *a) {
+    const struct brg_rounds *r = &s->core.rounds;
+    const double loss = brg_service_step_loss(s, a->step);
+    struct brg_record_step record = {.run = a->run,
+                                     .step = a->step,
+                                     .epoch = s->core.epoch,
+                                     .log_segment = s->decoded.place.segment,
+                                     .log_offset = s->decoded.place.offset,
+                                     .log_bytes = s->decoded.place.size_bytes,
+                                     .gradient = s->decoded.gradient,
+                                     .count = s->decoded.count,
+                                     .loss_sum = loss * (double)s->decoded.count,
+                                     .committed_ns = brg_service_wall_ns(),
+                                     .round_ns = s->now_ns - r->started_ns,
+                                     .attempt = 1,
+                                     .waited = r->waited};
+    BRG_ASSERT(s->decoded.step == a->step);
+    for (uint32_t u = 0; u < r->unit_count; u++) {
+        if (r->units[u].state != BRG_UNIT_HELD) continue;
+        record.used_count++;
+        record.used[u / 8] = (uint8_t)(record.used[u / 8] | 1u << (u % 8));
+        if (r->units[u].attempts + 1 > record.attempt) record.attempt = r->units[u].attempts + 1;
+    }
+    s->runs[s->run_index].loss = loss;
+    if (s->unsaved == NULL) {
+        put_step(s, &record);
+        return;
+    }
+    if (s->unsaved_count == s->unsaved_capacity) {
+        s->unsaved_capacity *= 2;
+        s->unsaved = realloc(s->unsaved, s->unsaved_capacity * sizeof *s->unsaved);
+        BRG_ASSERT(s->unsaved != NULL);
+    }
+    s->unsaved[s->unsaved_count++] = record;
+}
+
+static void keep_checkpoint(struct brg_service *s, const struct brg_coord_action *a) {
+    struct brg_service_run *run = &s->runs[s->run_index];
+    uint8_t key[CHECKPOINT_KEY_BYTES], value[CHECKPOINT_VALUE_BYTES];
+    uint32_t saved = 0;
+    while (saved < s->unsaved_count && s->unsaved[saved].step <= a->step) {
+        put_step(s, &s->unsaved[saved++]);
+    }
+    if (saved > 0) {
+        s->unsaved_count -= saved;
+        memmove(s->unsaved, s->unsaved + saved, s->unsaved_count * sizeof *s->unsaved);
+    }
+    run->checkpoint = a->step;
+    checkpoint_key(a->run, key);
+    for (uint32_t i = 0; i < 8; i++) value[i] = (uint8_t)(a->step >> (8 * i));
+    memcpy(value + 8, run->params.bytes, BRG_DIGEST_BYTES);
+    must(brg_store_batch_put(s->batch, BRG_STORE_META, key, sizeof key, value, sizeof value));
+}
+
+void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a) {
+    switch (a->type) {
+    case BRG_ACT_PERSIST_MEMBER: keep_member(s, a->member); break;
+    case BRG_ACT_PERSIST_TOKEN: keep_token(s, a->token); break;
+    case BRG_ACT_PERSIST_RUN: keep_run(s, a->run); break;
+    case BRG_ACT_PERSIST_COMMIT: keep_commit(s, a); break;
+    case BRG_ACT_PERSIST_CHECKPOINT: keep_checkpoint(s, a); break;
+    default: BRG_ASSERT(!"not a record");
+    }
+}
+
+void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint32_t member,
+                       const char *format, ...) {
+    char text[BRG_RECORD_TEXT_BYTES_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    const int n = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    struct brg_record_event event = {.time_ns = brg_service_wall_ns(), .run = run, .kind = kind};
+    event.text = text;
+    event.text_bytes =
+        n < 0 ? 0 : (uint32_t)((size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    const char *name = "";
+    if (member != BRG_NOBODY) {
+        memcpy(event.key, s->core.members.items[member].key, sizeof event.key);
+        name = s->members[member].record.name;
+    }
+    brg_log_info("event", BRG_FIELDS(BRG_STR("worker", name)), "%s", text);
+    must(brg_store_put_event(s->batch, &event)); /* on disk with the next turn's records */
+}
+
+/* ---- records -> machine ---- */
+
+void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan *plan) {
+    const struct brg_run_config *c = &run->config;
+    *plan = (struct brg_run_plan){.run = run->record.id,
+                                  .steps = c->steps,
+                                  .checkpoint_every = c->checkpoint.every_steps,
+                                  .patience_ns = c->timeouts.round_patience_ns,
+                                  .task_timeout_ns = c->timeouts.task_ns,
+                                  .pull_timeout_ns = c->timeouts.pull_ns,
+                                  .min_workers = c->min_workers,
+                                  .state = run_state_of_record(run->record.state),
+                                  .code = c->code};
+}
+
+static int take_member(void *context, const uint8_t *key, size_t key_bytes, const uint8_t *value,
+                       size_t value_bytes) {
+    struct brg_service *s = context;
+    struct brg_record_member record;
+    uint32_t slot = 0;
+    (void)key;
+    (void)key_bytes;
+    int rc = brg_record_member_unpack(value, value_bytes, &record);
+    if (rc != BRG_OK) return rc;
+    rc = brg_members_add(
+        &s->core.members, record.key,
+        record.state == BRG_MEMBER_RECORD_REVOKED ? BRG_MEMBER_REVOKED : BRG_MEMBER_AWAY, &slot);
+    if (rc != BRG_OK) return rc;
+    s->members[slot].record = record;
+    s->members[slot].shares_used = record.shares_used;
+    if (record.state != BRG_MEMBER_RECORD_REVOKED) return BRG_OK;
+    struct brg_key denied;
+    memcpy(denied.bytes, record.key, sizeof denied.bytes);
+    return brg_zap_deny(s->zap, &denied);
+}
+
+static int take_token(void *context, const uint8_t *key, size_t key_bytes, const uint8_t *value,
+                      size_t value_bytes) {
+    struct brg_service *s = context;
+    struct brg_record_token record;
+    uint32_t index = 0;
+    (void)key;
+    (void)key_bytes;
+    int rc = brg_record_token_unpack(value, value_bytes, &record);
+    if (rc != BRG_OK) return rc;
+    struct brg_token token = {.expires_s = record.expires_ns / BRG_NS_PER_S,
+                              .uses_left = record.uses_left,
+                              .revoked = record.revoked};
+    memcpy(token.hash.bytes, record.hash, sizeof token.hash.bytes);
+    rc = brg_members_add_token(&s->core.members, &token, &index);
+    if (rc == BRG_OK) s->tokens[index] = record;
+    return rc;
+}
+
+static int take_run(void *context, const uint8_t *key, size_t key_bytes, const uint8_t *value,
+                    size_t value_bytes) {
+    struct brg_service *s = context;
+    struct brg_run_faults faults;
+    (void)key;
+    (void)key_bytes;
+    if (s->core.run_count == BRG_RUNS_MAX) return BRG_EFULL;
+    struct brg_service_run *run = &s->runs[s->core.run_count];
+    int rc = brg_record_run_unpack(value, value_bytes, &run->record);
+    if (rc != BRG_OK) return rc;
+    run->record.yaml = strndup(run->record.yaml, run->record.yaml_bytes);
+    BRG_ASSERT(run->record.yaml != NULL);
+    rc = brg_runfile_parse(run->record.yaml, run->record.yaml_bytes, NULL, BRG_RUNFILE_OFFLINE,
+                           &run->config, &faults);
+    if (rc != BRG_OK) return BRG_ECORRUPT;
+    run->loss = run->held_out_loss = run->held_out_accuracy = NAN;
+    uint8_t meta[CHECKPOINT_KEY_BYTES];
+    struct brg_store_value stored;
+    checkpoint_key(run->record.id, meta);
+    rc = brg_store_get(s->store, BRG_STORE_META, meta, sizeof meta, &stored);
+    if (rc == BRG_OK && stored.size_bytes == CHECKPOINT_VALUE_BYTES) {
+        for (uint32_t i = 0; i < 8; i++) run->checkpoint |= (uint64_t)stored.data[i] << (8 * i);
+        memcpy(run->params.bytes, stored.data + 8, BRG_DIGEST_BYTES);
+    }
+    brg_store_value_free(&stored);
+    if (rc != BRG_OK && rc != BRG_ENOENT) return rc;
+    struct brg_store_head head;
+    struct brg_record_step last;
+    brg_store_head(s->store, run->record.id, &head);
+    if (head.step > 0 && brg_store_step(s->store, run->record.id, head.step, &last) == BRG_OK) {
+        run->loss = last.loss_sum / (double)last.count;
+    }
+    struct brg_run_plan plan;
+    brg_service_run_plan(run, &plan);
+    return brg_coord_add_run(&s->core, &plan, head.step,
+                             run->config.durability == BRG_DURABILITY_STEP);
+}
+
+int brg_service_restore(struct brg_service *s, struct brg_why *why) {
+    static const struct {
+        uint32_t family;
+        const char *name;
+        int (*visit)(void *, const uint8_t *, size_t, const uint8_t *, size_t);
+    } kinds[] = {{BRG_STORE_MEMBERS, "members", take_member},
+                 {BRG_STORE_TOKENS, "tokens", take_token},
+                 {BRG_STORE_RUNS, "runs", take_run}};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        const struct brg_store_range range = {.family = kinds[i].family, .limit = UINT64_MAX};
+        const int rc = brg_store_scan(s->store, &range, kinds[i].visit, s);
+        if (rc != BRG_OK) {
+            return brg_why_set(why, rc,
+                               "the store's %s cannot be read (%s): put the newest backup of the "
+                               "state folder back",
+                               kinds[i].name, brg_strerror(rc));
+        }
+    }
+    return BRG_OK;
+}

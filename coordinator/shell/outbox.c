@@ -1,0 +1,388 @@
+/* outbox.c - actions of the machine become messages, jobs and timers. Only called once the records
+ * of the turn are on disk. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "coordinator/shell/service_private.h"
+
+/* A share with nothing new for so long is asked for again; the machine's own bound is longer. */
+#define FETCH_RETRY_NS (2 * BRG_NS_PER_S)
+#define FETCH_IDLE_NS (3600 * BRG_NS_PER_S)
+
+void brg_service_send(struct brg_service *s, const struct brg_peer *to, struct brg_msg *msg) {
+    if (to->size_bytes == 0) return;
+    msg->epoch = s->core.epoch;
+    const int rc = brg_socket_send_msg(s->socket, to, msg, NULL);
+    /* A full queue or a line that is gone: every message is said again when it is missed. */
+    BRG_ASSERT(rc != BRG_EINVAL);
+}
+
+static struct brg_msg *blank(struct brg_service *s, uint32_t type) {
+    memset(&s->reply, 0, sizeof s->reply);
+    s->reply.type = type;
+    return &s->reply;
+}
+
+/* ---- to one member ---- */
+
+static void send_welcome(struct brg_service *s, const struct brg_coord_action *a) {
+    BRG_ASSERT(a->peer >= 1 && a->peer <= s->hello_count);
+    const struct brg_service_hello *hello = &s->hellos[a->peer - 1];
+    struct brg_service_member *member = &s->members[a->member];
+    member->control = hello->route;
+    if (member->session != hello->session) member->bulk.size_bytes = 0;
+    member->session = hello->session;
+    member->cores = hello->cores;
+    member->memory_bytes = hello->memory_bytes;
+    member->heard_ns = s->now_ns;
+    memcpy(member->isa, hello->isa, sizeof member->isa);
+    struct brg_msg *m = blank(s, BRG_MSG_WELCOME);
+    m->welcome.member = a->member;
+    m->welcome.lease_ms = (uint32_t)(s->options->lease_ns / BRG_NS_PER_MS);
+    m->welcome.beat_ms = (uint32_t)(s->options->beat_ns / BRG_NS_PER_MS);
+    brg_text_set(m->welcome.name, "%s", member->record.name);
+    brg_service_send(s, &member->control, m);
+}
+
+static const char *refusal_text(int32_t code) {
+    switch ((enum brg_refusal)code) {
+    case BRG_REFUSED_UNKNOWN_KEY:
+        return "the coordinator does not know this worker's key: give it a join token (brigade "
+               "token create), or let the operator allow the key (brigade workers allow)";
+    case BRG_REFUSED_TOKEN_UNKNOWN:
+        return "the coordinator does not know this join token: make a new one with brigade token "
+               "create";
+    case BRG_REFUSED_TOKEN_EXPIRED:
+        return "the join token has expired or has been used up: make a new one with brigade token "
+               "create";
+    case BRG_REFUSED_TOKEN_REVOKED:
+        return "the join token was revoked by the operator: ask for a new one";
+    case BRG_REFUSED_KEY_REVOKED:
+        return "this worker's key was revoked by the operator: ask to be allowed again (brigade "
+               "workers allow)";
+    case BRG_REFUSED_FULL: return "the coordinator's table of workers is full";
+    case BRG_REFUSED_SAME_KEY:
+        return "another process has joined with the same key later than this one: give every "
+               "worker "
+               "a state folder (--state) of its own";
+    }
+    return "refused";
+}
+
+static void send_refused(struct brg_service *s, const struct brg_coord_action *a) {
+    struct brg_msg *m = blank(s, BRG_MSG_REFUSED);
+    m->refused.code = a->code == BRG_REFUSED_FULL ? BRG_EFULL : BRG_EPERM;
+    m->refused.retry = a->code == BRG_REFUSED_FULL;
+    brg_text_set(m->refused.text, "%s", refusal_text(a->code));
+    if (a->peer != 0) {
+        brg_service_send(s, &s->hellos[a->peer - 1].route, m);
+        return;
+    }
+    struct brg_service_member *member = &s->members[a->member];
+    brg_service_send(s, &member->control, m);
+    if (a->code != BRG_REFUSED_KEY_REVOKED) return;
+    struct brg_key key;
+    memcpy(key.bytes, member->record.key, sizeof key.bytes);
+    if (brg_zap_deny(s->zap, &key) != BRG_OK) {
+        brg_log_warn("coordinator", NULL,
+                     "the table of refused keys is full; the revoked worker can "
+                     "still connect, and is refused then");
+    }
+}
+
+static void send_run(struct brg_service *s, const struct brg_coord_action *a) {
+    if (s->run == NULL || s->run->config.id != a->run) return;
+    const struct brg_run_config *config = &s->run->config.run;
+    const struct brg_model_spec *model = &config->model;
+    struct brg_msg *m = blank(s, BRG_MSG_RUN);
+    m->run.run = a->run;
+    brg_text_set(m->run.name, "%s", config->name);
+    m->run.seed = config->seed;
+    m->run.steps = config->steps;
+    m->run.model = (struct brg_msg_model){.type = model->type,
+                                          .dim = model->dim,
+                                          .layers = model->layers,
+                                          .heads = model->heads,
+                                          .kv_heads = model->kv_heads,
+                                          .hidden = model->hidden,
+                                          .context = model->context,
+                                          .vocab = model->vocab,
+                                          .tied = model->tied,
+                                          .rope_theta = model->rope_theta,
+                                          .norm_eps = model->norm_eps,
+                                          .inputs = model->inputs,
+                                          .classes = model->classes,
+                                          .width_count = model->width_count};
+    memcpy(m->run.model.widths, model->widths, sizeof m->run.model.widths);
+    m->run.data = (struct brg_msg_data){.format = config->data.format,
+                                        .digest = s->run->data.digest,
+                                        .size_bytes = s->run->blob.size_bytes,
+                                        .split = s->run->data.train.count};
+    m->run.batch = (struct brg_msg_batch){.samples = config->batch.samples,
+                                          .chunks = config->batch.chunks,
+                                          .microbatch = config->batch.microbatch};
+    brg_service_send(s, &s->members[a->member].control, m);
+}
+
+static void send_task(struct brg_service *s, const struct brg_coord_action *a) {
+    static struct brg_recipe recipe; /* too large for the stack; the reactor is one thread */
+    if (s->run == NULL || s->run->config.id != a->run) return;
+    brg_scheme_recipe(s->run->scheme, a->unit, &recipe);
+    struct brg_msg *m = blank(s, BRG_MSG_TASK);
+    m->task.run = a->run;
+    m->task.step = a->step;
+    m->task.unit = a->unit;
+    m->task.attempt = a->attempt;
+    m->task.version = a->step - 1;
+    m->task.params_bytes = s->run->param_count * sizeof(float);
+    m->task.chunk_count = recipe.count;
+    int plain = 1;
+    for (uint32_t k = 0; k < recipe.count; k++) {
+        m->task.chunks[k] = recipe.chunk[k];
+        m->task.coefficients[k] = recipe.coefficient[k];
+        if (recipe.coefficient[k] != 1.0) plain = 0;
+    }
+    m->task.coefficient_count = plain ? 0 : recipe.count;
+    brg_service_send(s, &s->members[a->member].control, m);
+}
+
+/* ---- to one or all ---- */
+
+static void send_to(struct brg_service *s, uint32_t member, struct brg_msg *m) {
+    for (uint32_t i = 0; i < s->core.members.count; i++) {
+        if (member != BRG_NOBODY && member != i) continue;
+        if (!brg_members_is_here(&s->core.members.items[i])) continue;
+        brg_service_send(s, &s->members[i].control, m);
+    }
+}
+
+static void send_commit(struct brg_service *s, const struct brg_coord_action *a) {
+    if (a->member == BRG_NOBODY) brg_service_drop_shares(s);
+    struct brg_msg *m = blank(s, BRG_MSG_COMMIT);
+    m->commit.proof.run = a->run;
+    m->commit.proof.step = a->step;
+    m->commit.proof.chain = s->chain;
+    /* With durability checkpoint a step may be lost again by intent: nobody is to hold us to it,
+     * and the proof is left without a mark. */
+    if (s->unsaved == NULL) brg_proof_sign(s->mac_key, &m->commit.proof);
+    send_to(s, a->member, m);
+}
+
+static void send_release(struct brg_service *s, const struct brg_coord_action *a) {
+    brg_service_drop_shares(s);
+    struct brg_msg *m = blank(s, BRG_MSG_RELEASE);
+    m->release.run = a->run;
+    send_to(s, a->member, m);
+}
+
+/* ---- shares ---- */
+
+static void start_pull(struct brg_service *s, const struct brg_coord_action *a) {
+    if (s->run == NULL || s->core.rounds.step != a->step) return;
+    const struct brg_progress *u = &s->core.rounds.units[a->unit];
+    struct brg_service_share *share = &s->shares[a->unit];
+    uint32_t k = 0;
+    while (k < u->holder_count && u->holders[k] != a->member) k++;
+    if (k == u->holder_count) return; /* it left in the same turn */
+    const struct brg_object object = {
+        .kind = BRG_OBJECT_SHARE, .run = a->run, .step = a->step, .unit = a->unit};
+    if (share->member == a->member && brg_fetch_is_about(&share->fetch, &object)) {
+        brg_fetch_reconnected(&share->fetch, s->now_ns); /* the same once more: go on from there */
+        return;
+    }
+    brg_fetch_drop(&share->fetch);
+    struct brg_buffer *buffer = NULL;
+    const uint64_t size = s->run->param_count * sizeof(float);
+    if (brg_pool_get(s->pool, size, &buffer) != BRG_OK) {
+        brg_log_warn("coordinator", NULL, "no memory for a share now; raise --memory");
+        return; /* asked for again after the pull's bound */
+    }
+    const struct brg_fetch_config config = {.retry_ns = FETCH_RETRY_NS,
+                                            .idle_ns = FETCH_IDLE_NS,
+                                            .part_bytes = BRG_BULK_PART_BYTES,
+                                            .window = BRG_BULK_WINDOW};
+    share->member = a->member;
+    share->step = a->step;
+    share->digest = u->digests[k];
+    brg_fetch_start(&share->fetch, &object, buffer, size, &config, s->now_ns);
+}
+
+void brg_service_pump(struct brg_service *s) {
+    if (s->run == NULL) return;
+    const uint32_t units = s->core.rounds.unit_count;
+    for (uint32_t u = 0; u < units; u++) {
+        struct brg_service_share *share = &s->shares[u];
+        if (!brg_fetch_is_active(&share->fetch) || brg_fetch_is_done(&share->fetch)) continue;
+        const struct brg_peer *bulk = &s->members[share->member].bulk;
+        if (bulk->size_bytes == 0) continue; /* Attach starts it */
+        struct brg_msg *m = blank(s, BRG_MSG_GET);
+        while (brg_fetch_next_get(&share->fetch, s->now_ns, &m->get)) {
+            brg_service_send(s, bulk, m);
+        }
+    }
+}
+
+uint64_t brg_service_fetch_wake_ns(const struct brg_service *s) {
+    uint64_t wake_ns = UINT64_MAX;
+    if (s->run == NULL) return wake_ns;
+    for (uint32_t u = 0; u < s->core.rounds.unit_count; u++) {
+        const struct brg_service_share *share = &s->shares[u];
+        if (!brg_fetch_is_active(&share->fetch)) continue;
+        if (s->members[share->member].bulk.size_bytes == 0) continue;
+        const uint64_t at_ns = brg_fetch_wake_ns(&share->fetch);
+        if (at_ns < wake_ns) wake_ns = at_ns;
+    }
+    return wake_ns;
+}
+
+/* ---- jobs ---- */
+
+/* Commit records from which the run can be restored, read before it is opened. */
+static struct brg_record_step *read_records(struct brg_service *s, uint64_t run, uint64_t first,
+                                            uint64_t last) {
+    const uint64_t count = last >= first ? last - first + 1 : 0;
+    struct brg_record_step *records = calloc(count > 0 ? count : 1, sizeof *records);
+    BRG_ASSERT(records != NULL);
+    for (uint64_t i = 0; i < count; i++) {
+        if (brg_store_step(s->store, run, first + i, &records[i]) == BRG_OK) continue;
+        brg_service_fail(s, BRG_EXIT_DATA, "the store lost step %" PRIu64 " of run %" PRIu64 ": %s",
+                         first + i, run, brg_store_why(s->store));
+        break;
+    }
+    return records;
+}
+
+static void give_open(struct brg_service *s, const struct brg_coord_action *a) {
+    const uint32_t index = brg_coord_run(&s->core, a->run);
+    BRG_ASSERT(index != BRG_NOBODY);
+    struct brg_service_run *run = &s->runs[index];
+    static char folders[BRG_RUNS_MAX][BRG_PATH_BYTES]; /* borrowed by the open run */
+    (void)snprintf(folders[index], sizeof folders[index], "%s/runs/%" PRIu64, s->options->state_dir,
+                   a->run);
+    struct brg_job *job = brg_job_new(BRG_JOB_OPEN);
+    const uint64_t reach = 4 * run->config.checkpoint.every_steps;
+    job->run_id = a->run;
+    job->open.run = run->config;
+    job->open.id = a->run;
+    job->open.folder = folders[index];
+    job->open.pool = s->pool;
+    job->open.committed = a->step;
+    job->open.first_record = run->checkpoint > reach ? run->checkpoint - reach : 1;
+    job->open.records = read_records(s, a->run, job->open.first_record, a->step);
+    brg_jobs_give(s->jobs, job);
+}
+
+static void give(struct brg_service *s, const struct brg_coord_action *a, uint32_t type) {
+    if (s->run == NULL) return; /* it could not be opened */
+    struct brg_job *job = brg_job_new(type);
+    job->run = s->run;
+    job->run_id = a->run;
+    job->step = a->step;
+    if (type == BRG_JOB_DECODE) {
+        for (uint32_t u = 0; u < s->core.rounds.unit_count; u++) {
+            if (s->core.rounds.units[u].state != BRG_UNIT_HELD) continue;
+            BRG_ASSERT(s->shares[u].here != NULL && s->shares[u].step == a->step);
+            brg_bits_add(&job->decode.shares.held, u);
+            job->decode.shares.buffers[u] = s->shares[u].here; /* with its hold */
+            s->shares[u].here = NULL;
+            s->members[s->shares[u].member].shares_used++;
+        }
+    }
+    if (type == BRG_JOB_CLOSE) {
+        brg_service_drop_shares(s);
+        brg_source_fini(&s->params);
+        s->run = NULL;
+    }
+    brg_jobs_give(s->jobs, job);
+}
+
+/* ---- notes ---- */
+
+static void note(struct brg_service *s, const struct brg_coord_action *a) {
+    const uint32_t kind = (uint32_t)a->code;
+    switch ((enum brg_note)a->code) {
+    case BRG_NOTE_ENROLLED: brg_service_event(s, kind, 0, a->member, "enrolled by a token"); break;
+    case BRG_NOTE_JOINED: brg_service_event(s, kind, 0, a->member, "joined"); break;
+    case BRG_NOTE_LOST: brg_service_event(s, kind, 0, a->member, "lost: its lease ran out"); break;
+    case BRG_NOTE_LEFT: brg_service_event(s, kind, 0, a->member, "left"); break;
+    case BRG_NOTE_DRAINING: brg_service_event(s, kind, 0, a->member, "is leaving"); break;
+    case BRG_NOTE_SAME_KEY:
+        brg_service_event(s, kind, 0, a->member, "a newer process took over its key");
+        break;
+    case BRG_NOTE_REATTEMPT:
+        brg_log_debug("round",
+                      BRG_FIELDS(BRG_U64("run", a->run), BRG_U64("step", a->step),
+                                 BRG_U64("unit", a->unit), BRG_U64("attempt", a->attempt),
+                                 BRG_STR("worker", s->members[a->member].record.name)),
+                      "a late unit is attempted again");
+        break;
+    case BRG_NOTE_STARVED:
+        brg_service_event(s, kind, a->run, BRG_NOBODY,
+                          "step %" PRIu64 " waits: nobody is free to compute unit %u", a->step,
+                          a->unit);
+        break;
+    case BRG_NOTE_BAD_SHARE:
+        brg_service_event(s, kind, a->run, a->member,
+                          "sent a share of step %" PRIu64 " that is not the one it announced",
+                          a->step);
+        break;
+    case BRG_NOTE_DIGESTS_DIFFER:
+        brg_service_event(s, kind, a->run, a->member,
+                          "reports another result for unit %u of step %" PRIu64
+                          " than the worker before it",
+                          a->unit, a->step);
+        break;
+    case BRG_NOTE_UNFIT:
+        brg_service_event(s, kind, a->run, a->member, "cannot do tasks of this run");
+        break;
+    case BRG_NOTE_RUN_STATE: {
+        const uint32_t index = brg_coord_run(&s->core, a->run);
+        brg_service_event(s, kind, a->run, BRG_NOBODY, "run %" PRIu64 " is %s", a->run,
+                          brg_service_run_state_name(s->core.runs[index].plan.state));
+        break;
+    }
+    case BRG_NOTE_CHECKPOINT:
+        brg_log_info("run", BRG_FIELDS(BRG_U64("run", a->run), BRG_U64("step", a->step)),
+                     "checkpoint");
+        break;
+    }
+}
+
+void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a) {
+    switch ((enum brg_coord_action_type)a->type) {
+    case BRG_ACT_SEND_WELCOME: send_welcome(s, a); break;
+    case BRG_ACT_SEND_REFUSED: send_refused(s, a); break;
+    case BRG_ACT_SEND_REHELLO:
+        brg_service_send(s, &s->members[a->member].control, blank(s, BRG_MSG_REHELLO));
+        break;
+    case BRG_ACT_SEND_RUN: send_run(s, a); break;
+    case BRG_ACT_SEND_TASK: send_task(s, a); break;
+    case BRG_ACT_SEND_COMMIT: send_commit(s, a); break;
+    case BRG_ACT_SEND_RELEASE: send_release(s, a); break;
+    case BRG_ACT_SEND_DRAIN_ACK:
+        brg_service_send(s, &s->members[a->member].control, blank(s, BRG_MSG_DRAIN_ACK));
+        break;
+    case BRG_ACT_PULL: start_pull(s, a); break;
+    case BRG_ACT_OPEN: give_open(s, a); break;
+    case BRG_ACT_CLOSE: give(s, a, BRG_JOB_CLOSE); break;
+    case BRG_ACT_DECODE: give(s, a, BRG_JOB_DECODE); break;
+    case BRG_ACT_APPLY: give(s, a, BRG_JOB_APPLY); break;
+    case BRG_ACT_CHECKPOINT: give(s, a, BRG_JOB_CHECKPOINT); break;
+    case BRG_ACT_TRUNCATE_LOG: give(s, a, BRG_JOB_TRUNCATE); break;
+    case BRG_ACT_ARM: s->timer_ns = a->at_ns; break;
+    case BRG_ACT_HALT:
+        brg_service_fail(
+            s, BRG_EXIT_DATA,
+            "a worker holds proof of step %" PRIu64 " of run %" PRIu64
+            ", which this store does not have: the store is an old copy. Put the newest "
+            "one back; going on would train steps twice",
+            a->step, a->run);
+        break;
+    case BRG_ACT_NOTE: note(s, a); break;
+    case BRG_ACT_PERSIST_MEMBER:
+    case BRG_ACT_PERSIST_TOKEN:
+    case BRG_ACT_PERSIST_RUN:
+    case BRG_ACT_PERSIST_COMMIT:
+    case BRG_ACT_PERSIST_CHECKPOINT: BRG_ASSERT(!"records are written, not performed");
+    }
+}

@@ -1,0 +1,199 @@
+/* service_private.h - the coordinator's one big struct, shared by the files of the reactor.
+ *
+ *   turn.c      one turn: receive, step, write, perform, wait      the fixed order, in one place
+ *   inbox.c     messages -> events                                 outbox.c  actions -> messages
+ *   answers.c   answers of the compute thread -> events            keep.c    records <-> machine
+ *   operator.c  verbs of the operator                              status.c  what they show
+ *
+ * Everything here belongs to the reactor thread. Arrays of members, tokens and runs are parallel to
+ * the machine's: index i here is slot i there. */
+#ifndef BRG_SERVICE_PRIVATE_H
+#define BRG_SERVICE_PRIVATE_H
+
+#include "base/exit.h"
+#include "base/log.h"
+#include "coordinator/core/coord.h"
+#include "coordinator/shell/jobs.h"
+#include "coordinator/shell/service.h"
+#include "coordinator/shell/store.h"
+#include "proto/bulk.h"
+#include "proto/token.h"
+#include "proto/transport.h"
+
+#define BRG_TURN_MESSAGES_MAX 256u
+#define BRG_DEFERRED_MAX 65536u
+#define BRG_CURVE_POINTS_MAX 4096u /* loss points kept in memory for the operator */
+#define BRG_HELD_OUT_POINTS_MAX 512u
+#define BRG_PENALTIES_MAX 256u
+#define BRG_PENALTY_NS (60 * BRG_NS_PER_S) /* a peer that broke the protocol stays out so long */
+
+/* A worker, beyond what the machine must know. */
+struct brg_service_member {
+    struct brg_record_member record;
+    struct brg_peer control, bulk; /* connections of its present process; size 0: none */
+    uint64_t session;              /* of that process */
+    uint64_t heard_ns;             /* monotonic */
+    uint64_t tasks_done, shares_used;
+    uint64_t memory_bytes;
+    uint32_t cores;
+    char isa[32];
+};
+
+/* A HELLO of this turn, until its answer is sent; its handle in the machine is index + 1. */
+struct brg_service_hello {
+    struct brg_peer route;
+    uint64_t session, memory_bytes;
+    uint32_t cores;
+    char isa[32];
+    char name[BRG_RECORD_NAME_BYTES];
+};
+
+struct brg_service_run {
+    struct brg_record_run record; /* yaml: own, free() */
+    struct brg_run_config config;
+    uint64_t checkpoint; /* step of the checkpoint on record */
+    struct brg_digest params;
+    double loss;                             /* mean of the last committed step; NaN: none yet */
+    double held_out_loss, held_out_accuracy; /* NaN: none yet */
+    uint64_t held_out_step;
+    uint64_t waited_steps;
+};
+
+/* One point of the loss curve. */
+struct brg_service_point {
+    uint64_t step;
+    double loss, lr, norm, seconds;
+    uint32_t waited;
+};
+struct brg_service_held_out {
+    uint64_t step;
+    double loss, accuracy; /* accuracy NaN for language models */
+};
+
+/* A share on its way from a worker, or here. One for each unit of the step. */
+struct brg_service_share {
+    struct brg_fetch fetch;
+    struct brg_digest digest; /* that the holder gave */
+    struct brg_buffer *here;  /* verified and held by the machine */
+    uint64_t step;
+    uint32_t member;
+};
+
+/* An answer to the operator, sent once what it says is on disk. */
+struct brg_service_reply {
+    struct brg_peer to;
+    uint64_t id;
+    int32_t code;
+    char *body; /* JSON; free() */
+};
+
+struct brg_service {
+    const struct brg_service_options *options;
+    char join_url[BRG_JOIN_URL_BYTES];
+    struct brg_keypair key, operator_key;
+    uint8_t mac_key[BRG_MAC_KEY_BYTES];
+    struct brg_transport *transport;
+    struct brg_zap *zap;
+    struct brg_socket *socket;
+    struct brg_pool *pool;
+    struct brg_jobs *jobs;
+    struct brg_store *store;
+    struct brg_store_batch *batch;
+    int signal_fd;
+
+    uint64_t started_ns, now_ns, timer_ns; /* monotonic */
+    int exit_code;                         /* -1 while it runs */
+    int had_runs;
+
+    struct brg_coord core;
+    struct brg_coord_actions actions;
+    struct brg_coord_action *deferred; /* [BRG_DEFERRED_MAX] */
+    uint32_t deferred_count;
+
+    struct brg_msg msg, reply;
+    struct brg_service_hello hellos[BRG_TURN_MESSAGES_MAX];
+    uint32_t hello_count;
+    struct brg_service_reply replies[BRG_TURN_MESSAGES_MAX];
+    uint32_t reply_count;
+    struct {
+        struct brg_key key;
+        uint64_t until_ns; /* 0: the slot is free */
+    } penalties[BRG_PENALTIES_MAX];
+
+    struct brg_service_member members[BRG_MEMBERS_MAX];
+    struct brg_record_token tokens[BRG_TOKENS_MAX];
+    struct brg_service_run runs[BRG_RUNS_MAX];
+
+    /* The open run. */
+    struct brg_openrun *run;  /* NULL: none */
+    uint32_t run_index;       /* of `run` */
+    struct brg_source params; /* of the newest version */
+    struct brg_service_share shares[BRG_CODE_WORKERS_MAX];
+    struct {
+        double loss;
+        uint64_t step; /* for which it was reported */
+    } chunk_losses[BRG_CODE_CHUNKS_MAX];
+    struct brg_gradlog_entry decoded;   /* of the step decoded last */
+    struct brg_optimizer_report report; /* of the step applied last */
+    struct brg_digest chain;            /* digest of the last commit record */
+    struct brg_record_step *unsaved;    /* durability checkpoint: commits since the last one */
+    uint32_t unsaved_count, unsaved_capacity;
+    struct brg_service_point *points; /* ring of BRG_CURVE_POINTS_MAX */
+    uint64_t point_count;             /* ever made; the ring holds the newest */
+    struct brg_service_held_out held_out[BRG_HELD_OUT_POINTS_MAX];
+    uint64_t held_out_count;
+};
+
+/* turn.c */
+uint64_t brg_service_clock_ns(void);
+uint64_t brg_service_wall_ns(void);
+void brg_service_turn(struct brg_service *s);
+/* Steps the machine and files its actions; the result is brg_coord_step's. */
+int brg_service_feed(struct brg_service *s, struct brg_coord_event *ev);
+/* Ends the process after this turn, with the sentence that goes with the code. */
+void brg_service_fail(struct brg_service *s, int exit_code, const char *format, ...)
+    BRG_PRINTF(3, 4);
+
+/* inbox.c */
+void brg_service_receive(struct brg_service *s);
+void brg_service_forgive(struct brg_service *s); /* penalties that are over */
+
+/* outbox.c */
+void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a);
+void brg_service_send(struct brg_service *s, const struct brg_peer *to, struct brg_msg *msg);
+void brg_service_pump(struct brg_service *s); /* Gets of the shares under way */
+uint64_t brg_service_fetch_wake_ns(const struct brg_service *s);
+
+/* answers.c */
+void brg_service_answers(struct brg_service *s);
+void brg_service_drop_shares(struct brg_service *s);
+/* The mean loss of the step as its workers reported it, NaN where they did not. */
+double brg_service_step_loss(const struct brg_service *s, uint64_t step);
+
+/* keep.c */
+void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a);
+BRG_CHECK int brg_service_restore(struct brg_service *s, struct brg_why *why);
+void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint32_t member,
+                       const char *format, ...) BRG_PRINTF(5, 6);
+void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan *plan);
+
+/* operator.c, status.c */
+struct cJSON;
+void brg_service_operate(struct brg_service *s, const struct brg_peer *from);
+void brg_service_send_replies(struct brg_service *s);
+/* Makes a token; text [BRG_TOKEN_TEXT_BYTES]. errors: BRG_EFULL, BRG_EINVAL */
+BRG_CHECK int brg_service_make_token(struct brg_service *s, uint64_t lifetime_s, uint32_t uses,
+                                     const char *label, char *text, uint64_t *id);
+/* Queues the run. errors: BRG_EINVAL, BRG_EFULL, with the sentence */
+BRG_CHECK int brg_service_submit(struct brg_service *s, const struct brg_run_config *config,
+                                 uint64_t *id, struct brg_why *why);
+struct cJSON *brg_service_status(struct brg_service *s);
+struct cJSON *brg_service_runs(struct brg_service *s);
+struct cJSON *brg_service_workers(struct brg_service *s);
+struct cJSON *brg_service_tokens(struct brg_service *s);
+struct cJSON *brg_service_events(struct brg_service *s, uint64_t after, uint64_t limit);
+struct cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t from,
+                                uint64_t limit);
+const char *brg_service_run_state_name(uint32_t state);
+
+#endif

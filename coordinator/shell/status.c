@@ -1,0 +1,302 @@
+/* status.c - what the operator is shown, as JSON. docs/PROTOCOL.md lists the fields. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include <cjson/cJSON.h>
+
+#include "coordinator/shell/service_private.h"
+
+#define EVENTS_IN_STATUS 10u
+
+static void add_number(cJSON *to, const char *key, double value) {
+    if (isfinite(value))
+        (void)cJSON_AddNumberToObject(to, key, value);
+    else
+        (void)cJSON_AddNullToObject(to, key);
+}
+
+static void add_time(cJSON *to, const char *key, uint64_t time_ns) {
+    char text[32];
+    struct tm utc;
+    const time_t t = (time_t)(time_ns / BRG_NS_PER_S);
+    (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &utc));
+    (void)cJSON_AddStringToObject(to, key, text);
+}
+
+static double since_s(const struct brg_service *s, uint64_t then_ns) {
+    return then_ns == 0 ? NAN : (double)(s->now_ns - then_ns) / 1e9;
+}
+
+const char *brg_service_run_state_name(uint32_t state) {
+    static const char *const names[] = {"none",   "queued",   "opening", "active",
+                                        "paused", "finished", "stopped", "failed"};
+    return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
+static const char *member_state_name(uint32_t state) {
+    static const char *const names[] = {"none",     "away", "active", "suspect",
+                                        "draining", "left", "lost",   "revoked"};
+    return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
+static const char *note_name(uint32_t kind) {
+    static const char *const names[] = {"",          "enrolled",  "joined",         "lost",
+                                        "left",      "draining",  "same-key",       "re-attempt",
+                                        "starved",   "bad-share", "digests-differ", "unfit",
+                                        "run-state", "checkpoint"};
+    return kind < sizeof names / sizeof names[0] ? names[kind] : "other";
+}
+
+static uint64_t committed(const struct brg_service *s, uint32_t index) {
+    const int open = index == s->core.open_run && s->core.rounds.phase != BRG_PHASE_IDLE;
+    return open ? s->core.rounds.committed : s->core.runs[index].committed;
+}
+
+static cJSON *show_run(const struct brg_service *s, uint32_t index) {
+    const struct brg_service_run *run = &s->runs[index];
+    char hex[BRG_DIGEST_HEX_BYTES] = "";
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
+    (void)cJSON_AddStringToObject(o, "name", run->config.name);
+    (void)cJSON_AddStringToObject(o, "state",
+                                  brg_service_run_state_name(s->core.runs[index].plan.state));
+    (void)cJSON_AddStringToObject(o, "reason", run->record.reason);
+    (void)cJSON_AddNumberToObject(o, "step", (double)committed(s, index));
+    (void)cJSON_AddNumberToObject(o, "steps", (double)run->config.steps);
+    (void)cJSON_AddNumberToObject(o, "checkpoint_step", (double)run->checkpoint);
+    if (run->checkpoint > 0) (void)brg_digest_hex(&run->params, hex);
+    (void)cJSON_AddStringToObject(o, "params_digest", hex);
+    add_time(o, "submitted", run->record.submitted_ns);
+    (void)cJSON_AddNumberToObject(o, "waited_steps", (double)run->waited_steps);
+    add_number(o, "loss", run->loss);
+    add_number(o, "held_out_loss", run->held_out_loss);
+    const int tokens = run->config.model.type == BRG_MODEL_LLAMA;
+    add_number(o, "held_out_accuracy", tokens ? NAN : run->held_out_accuracy);
+    (void)cJSON_AddNumberToObject(o, "held_out_step", (double)run->held_out_step);
+    return o;
+}
+
+static cJSON *runs_array(const struct brg_service *s) {
+    cJSON *runs = cJSON_CreateArray();
+    for (uint32_t i = 0; i < s->core.run_count; i++) {
+        (void)cJSON_AddItemToArray(runs, show_run(s, i));
+    }
+    return runs;
+}
+
+cJSON *brg_service_runs(struct brg_service *s) {
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddItemToObject(o, "runs", runs_array(s));
+    return o;
+}
+
+static cJSON *show_worker(const struct brg_service *s, uint32_t slot) {
+    const struct brg_member *core = &s->core.members.items[slot];
+    const struct brg_service_member *member = &s->members[slot];
+    char text[BRG_KEY_TEXT_BYTES];
+    struct brg_key key;
+    memcpy(key.bytes, core->key, sizeof key.bytes);
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(o, "worker", member->record.name);
+    (void)cJSON_AddStringToObject(o, "key", brg_key_format(&key, text));
+    (void)cJSON_AddStringToObject(o, "state", member_state_name(core->state));
+    add_number(o, "position", core->position == BRG_NOBODY ? NAN : (double)core->position);
+    if (core->task_unit != BRG_NO_UNIT) {
+        cJSON *task = cJSON_AddObjectToObject(o, "task");
+        (void)cJSON_AddNumberToObject(task, "step", (double)core->task_step);
+        (void)cJSON_AddNumberToObject(task, "unit", core->task_unit);
+        add_number(task, "seconds", since_s(s, core->assigned_ns));
+    } else {
+        (void)cJSON_AddNullToObject(o, "task");
+    }
+    (void)cJSON_AddNumberToObject(o, "tasks_done", (double)member->tasks_done);
+    (void)cJSON_AddNumberToObject(o, "shares_used", (double)member->shares_used);
+    add_number(o, "last_task_s", core->last_task_ns == 0 ? NAN : (double)core->last_task_ns / 1e9);
+    (void)cJSON_AddStringToObject(o, "isa", member->isa);
+    (void)cJSON_AddNumberToObject(o, "cores", member->cores);
+    (void)cJSON_AddNumberToObject(o, "memory_bytes", (double)member->memory_bytes);
+    add_number(o, "last_seen_s", since_s(s, member->heard_ns));
+    return o;
+}
+
+static cJSON *workers_array(const struct brg_service *s) {
+    cJSON *workers = cJSON_CreateArray();
+    for (uint32_t i = 0; i < s->core.members.count; i++) {
+        (void)cJSON_AddItemToArray(workers, show_worker(s, i));
+    }
+    return workers;
+}
+
+cJSON *brg_service_workers(struct brg_service *s) {
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddItemToObject(o, "workers", workers_array(s));
+    return o;
+}
+
+cJSON *brg_service_tokens(struct brg_service *s) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON *tokens = cJSON_AddArrayToObject(o, "tokens");
+    for (uint32_t i = 0; i < s->core.members.token_count; i++) {
+        cJSON *t = cJSON_CreateObject();
+        (void)cJSON_AddNumberToObject(t, "id", (double)s->tokens[i].id);
+        (void)cJSON_AddStringToObject(t, "label", s->tokens[i].label);
+        add_time(t, "expires", s->tokens[i].expires_ns);
+        (void)cJSON_AddNumberToObject(t, "uses_left", s->core.members.tokens[i].uses_left);
+        (void)cJSON_AddBoolToObject(t, "revoked", s->core.members.tokens[i].revoked != 0);
+        (void)cJSON_AddItemToArray(tokens, t);
+    }
+    return o;
+}
+
+/* ---- events ---- */
+
+struct event_visit {
+    struct brg_service *service;
+    cJSON *events;
+    uint64_t after;
+};
+
+static int show_event(void *context, const uint8_t *key, size_t key_bytes, const uint8_t *value,
+                      size_t value_bytes) {
+    struct event_visit *v = context;
+    struct brg_record_event event;
+    char text[BRG_RECORD_TEXT_BYTES_MAX + 1];
+    (void)key;
+    (void)key_bytes;
+    if (brg_record_event_unpack(value, value_bytes, &event) != BRG_OK) return BRG_ECORRUPT;
+    if (event.sequence <= v->after) return BRG_ECANCELED;
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddNumberToObject(o, "sequence", (double)event.sequence);
+    add_time(o, "time", event.time_ns);
+    (void)cJSON_AddStringToObject(o, "kind", note_name(event.kind));
+    (void)cJSON_AddNumberToObject(o, "run", (double)event.run);
+    const uint32_t slot = brg_members_find(&v->service->core.members, event.key);
+    (void)cJSON_AddStringToObject(o, "worker",
+                                  slot == BRG_NOBODY ? "" : v->service->members[slot].record.name);
+    (void)snprintf(text, sizeof text, "%.*s", (int)event.text_bytes, event.text);
+    (void)cJSON_AddStringToObject(o, "text", text);
+    /* Visited from the newest backwards; shown from the oldest on. */
+    (void)cJSON_InsertItemInArray(v->events, 0, o);
+    return BRG_OK;
+}
+
+static cJSON *events_array(struct brg_service *s, uint64_t after, uint64_t limit) {
+    struct event_visit v = {.service = s, .events = cJSON_CreateArray(), .after = after};
+    const struct brg_store_range range = {
+        .family = BRG_STORE_EVENTS, .limit = limit > 0 ? limit : 1, .newest = 1};
+    const int rc = brg_store_scan(s->store, &range, show_event, &v);
+    if (rc != BRG_OK)
+        brg_log_warn("coordinator", NULL, "events cannot be read: %s", brg_strerror(rc));
+    return v.events;
+}
+
+cJSON *brg_service_events(struct brg_service *s, uint64_t after, uint64_t limit) {
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddItemToObject(o, "events", events_array(s, after, limit));
+    return o;
+}
+
+/* ---- the loss curve ---- */
+
+cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t from, uint64_t limit) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON *points = cJSON_AddArrayToObject(o, "points");
+    const uint64_t run = s->runs[run_index].record.id, last = committed(s, run_index);
+    struct brg_record_step r;
+    for (uint64_t step = from > 0 ? from : 1; step <= last && limit > 0; step++, limit--) {
+        if (brg_store_step(s->store, run, step, &r) != BRG_OK) break; /* not on disk yet */
+        cJSON *p = cJSON_CreateObject();
+        (void)cJSON_AddNumberToObject(p, "step", (double)step);
+        add_number(p, "loss", r.loss_sum / (double)r.count);
+        add_number(p, "seconds", (double)r.round_ns / 1e9);
+        (void)cJSON_AddBoolToObject(p, "waited", r.waited != 0);
+        (void)cJSON_AddItemToArray(points, p);
+    }
+    cJSON *held_out = cJSON_AddArrayToObject(o, "held_out");
+    if (s->run == NULL || run_index != s->run_index) return o;
+    const uint64_t count = s->held_out_count;
+    const uint64_t first = count > BRG_HELD_OUT_POINTS_MAX ? count - BRG_HELD_OUT_POINTS_MAX : 0;
+    for (uint64_t i = first; i < count; i++) {
+        const struct brg_service_held_out *h = &s->held_out[i % BRG_HELD_OUT_POINTS_MAX];
+        cJSON *p = cJSON_CreateObject();
+        (void)cJSON_AddNumberToObject(p, "step", (double)h->step);
+        add_number(p, "loss", h->loss);
+        add_number(p, "accuracy", h->accuracy);
+        (void)cJSON_AddItemToArray(held_out, p);
+    }
+    return o;
+}
+
+/* ---- status ---- */
+
+static const char *phase_name(uint32_t phase) {
+    static const char *const names[] = {
+        "idle", "waiting for workers", "collecting", "decoding", "applying", "finishing"};
+    return phase < sizeof names / sizeof names[0] ? names[phase] : "unknown";
+}
+
+static void add_units(const struct brg_service *s, cJSON *to) {
+    static const char *const states[] = {"open", "pulling", "held"};
+    cJSON *units = cJSON_AddArrayToObject(to, "units");
+    for (uint32_t u = 0; u < s->core.rounds.unit_count; u++) {
+        const struct brg_progress *p = &s->core.rounds.units[u];
+        cJSON *o = cJSON_CreateObject();
+        (void)cJSON_AddNumberToObject(o, "unit", u);
+        (void)cJSON_AddStringToObject(o, "state", states[p->state <= BRG_UNIT_HELD ? p->state : 0]);
+        if (p->state != BRG_UNIT_OPEN && p->puller < s->core.members.count)
+            (void)cJSON_AddStringToObject(o, "worker", s->members[p->puller].record.name);
+        else
+            (void)cJSON_AddNullToObject(o, "worker");
+        (void)cJSON_AddNumberToObject(o, "attempts", p->attempts + 1);
+        (void)cJSON_AddItemToArray(units, o);
+    }
+}
+
+/* Seconds a step over the newest points, NaN before the first. */
+static double seconds_per_step(const struct brg_service *s) {
+    const uint64_t count = s->point_count < 16 ? s->point_count : 16;
+    double sum = 0;
+    for (uint64_t i = 1; i <= count; i++) {
+        sum += s->points[(s->point_count - i) % BRG_CURVE_POINTS_MAX].seconds;
+    }
+    return count > 0 ? sum / (double)count : NAN;
+}
+
+static cJSON *show_open(const struct brg_service *s) {
+    if (s->run == NULL || s->core.rounds.phase == BRG_PHASE_IDLE) return cJSON_CreateNull();
+    const struct brg_service_run *run = &s->runs[s->run_index];
+    const struct brg_rounds *r = &s->core.rounds;
+    const double per_step = seconds_per_step(s);
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
+    (void)cJSON_AddStringToObject(o, "name", run->config.name);
+    (void)cJSON_AddStringToObject(o, "phase", phase_name(r->phase));
+    (void)cJSON_AddNumberToObject(o, "step", (double)r->committed);
+    (void)cJSON_AddNumberToObject(o, "steps", (double)r->plan.steps);
+    add_number(o, "loss", run->loss);
+    add_number(o, "lr", s->point_count > 0 ? s->report.lr : NAN);
+    add_number(o, "grad_norm", s->point_count > 0 ? s->report.grad_norm : NAN);
+    add_number(o, "seconds_per_step", per_step);
+    add_number(o, "targets_per_second", (double)s->run->targets / per_step);
+    (void)cJSON_AddStringToObject(o, "targets",
+                                  run->config.model.type == BRG_MODEL_LLAMA ? "tokens" : "rows");
+    add_number(o, "eta_s", per_step * (double)(r->plan.steps - r->committed));
+    add_number(o, "held_out_loss", run->held_out_loss);
+    (void)cJSON_AddNumberToObject(o, "waited_steps", (double)run->waited_steps);
+    add_units(s, o);
+    return o;
+}
+
+cJSON *brg_service_status(struct brg_service *s) {
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddNumberToObject(o, "epoch", (double)s->core.epoch);
+    (void)cJSON_AddNumberToObject(o, "uptime_s", (double)(s->now_ns - s->started_ns) / 1e9);
+    (void)cJSON_AddStringToObject(o, "join", s->join_url);
+    (void)cJSON_AddItemToObject(o, "runs", runs_array(s));
+    (void)cJSON_AddItemToObject(o, "open", show_open(s));
+    (void)cJSON_AddItemToObject(o, "workers", workers_array(s));
+    (void)cJSON_AddItemToObject(o, "events", events_array(s, 0, EVENTS_IN_STATUS));
+    return o;
+}
