@@ -128,6 +128,26 @@ static int on_task(struct brg_worker *w, const struct brg_worker_event *ev,
     return BRG_OK;
 }
 
+/* The data set is here; or the run cannot be worked on here at all, and whoever waits for the task
+ * is told instead of finding out by the clock. */
+static void on_data(struct brg_worker *w, const struct brg_worker_event *ev,
+                    struct brg_worker_actions *out) {
+    if (ev->code == BRG_OK) {
+        w->data_ready = 1;
+        go_on(w, out);
+        return;
+    }
+    if (w->task_state != BRG_WTASK_FETCHING) return; /* the next task asks again */
+    const struct brg_worker_action fault = {.type = BRG_WACT_SEND_FAULT,
+                                            .run = w->run,
+                                            .step = w->task_step,
+                                            .unit = w->task_unit,
+                                            .attempt = w->task_attempt,
+                                            .code = ev->code};
+    drop_task(w, out);
+    act(out, fault);
+}
+
 static void on_computed(struct brg_worker *w, const struct brg_worker_event *ev,
                         struct brg_worker_actions *out) {
     if (w->task_state != BRG_WTASK_COMPUTING || ev->run != w->run || ev->step != w->task_step ||
@@ -221,7 +241,8 @@ static int on_fenced(struct brg_worker *w, const struct brg_worker_event *ev,
             about(out, BRG_WACT_SEND_GONE, ev, BRG_ENOENT);
         break;
     case BRG_WEV_DRAIN_ACK:
-        if (w->phase != BRG_WORKER_DRAINING) break;
+        /* Whoever did not ask for it is sent away by the operator. */
+        if (w->phase == BRG_WORKER_CALLING) break;
         say(out, BRG_WACT_SEND_BYE);
         leave(w, BRG_OK, out);
         break;
@@ -300,12 +321,12 @@ static int dispatch(struct brg_worker *w, const struct brg_worker_event *ev,
         if (!ev->retry) leave(w, BRG_EPERM, out);
         break;
     case BRG_WEV_REHELLO:
-        if (ev->epoch >= w->epoch && w->phase != BRG_WORKER_CALLING) call(w, out);
+        /* Of a lower epoch too: that coordinator has lost its last start, and must be shown our
+         * proof of what it committed then. Its WELCOME is not believed. */
+        if (w->phase != BRG_WORKER_CALLING) call(w, out);
         break;
     case BRG_WEV_DATA:
-        if (ev->run != w->run || ev->code != BRG_OK) break; /* go_on asks again */
-        w->data_ready = 1;
-        go_on(w, out);
+        if (ev->run == w->run) on_data(w, ev, out);
         break;
     case BRG_WEV_PARAMS:
         if (ev->run != w->run) break;

@@ -73,8 +73,9 @@ enum brg_worker_event_type {
     BRG_WEV_COMMIT,    /* epoch, run, step */
     BRG_WEV_RELEASE,   /* epoch, run */
     BRG_WEV_WANT,      /* epoch, run, step, unit: the coordinator fetches a share */
-    BRG_WEV_DRAIN_ACK, /* epoch */
-    BRG_WEV_DATA,      /* run; code 0: it is here and its digest right; else it cannot be had */
+    BRG_WEV_DRAIN_ACK, /* epoch; also unasked for: the operator wants it to leave */
+    BRG_WEV_DATA,      /* run; code 0: it is here and its digest right; else the run cannot be
+                        * worked on here, which is what its task is answered with */
     BRG_WEV_PARAMS,    /* run, step = version: they are here */
     BRG_WEV_PROGRESS,  /* unit = chunks done */
     BRG_WEV_COMPUTED,  /* run, step, unit; code 0: the share is ready; else it failed */

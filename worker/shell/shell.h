@@ -1,0 +1,175 @@
+/* shell.h - the worker's reactor, shared by the files of this folder.
+ *
+ *   control ─┐                       ┌─► send (control, bulk)
+ *   bulk ────┼─► event ─► core ─► actions ─► fetch (bulk.h), compute (compute.h)
+ *   compute ─┤            ▲          └─► timer
+ *   signals ─┘            └── deferred: answers that the shell itself knows at once
+ *
+ * process.c   start, the turn, end          inbox.c    messages -> events
+ * actions.c   actions -> what is done       work.c     the run, its data, parameters and shares
+ * notice.c    sentences for the person who watches
+ *
+ * Everything here belongs to the reactor thread. */
+#ifndef BRG_WORKER_SHELL_SHELL_H
+#define BRG_WORKER_SHELL_SHELL_H
+
+#include "proto/bulk.h"
+#include "proto/transport.h"
+#include "worker/core/worker.h"
+#include "worker/shell/compute.h"
+#include "worker/shell/process.h"
+#include "worker/shell/statedir.h"
+
+#define BRG_SHELL_RECEIVE_MAX 256u /* control messages a turn */
+#define BRG_SHELL_PARTS_MAX 16u    /* bulk messages a turn: a part takes about a millisecond */
+#define BRG_SHELL_DEFERRED_MAX 8u
+#define BRG_SHELL_DATA_TRIES_MAX 3u /* a blob that comes damaged this often never comes right */
+
+enum brg_run_stage {
+    BRG_RUN_STAGE_NONE = 0,
+    BRG_RUN_STAGE_OPENING = 1,  /* the compute thread looks at the file or the blob */
+    BRG_RUN_STAGE_FETCHING = 2, /* the data set is on its way here */
+    BRG_RUN_STAGE_READY = 3,
+    BRG_RUN_STAGE_UNFIT = 4, /* it cannot be worked on here: code and why */
+};
+
+/* The run that was described to us last. */
+struct brg_shell_run {
+    struct brg_run_setup setup; /* setup.run == 0: none */
+    uint64_t data_bytes;
+    uint32_t stage; /* enum brg_run_stage */
+    uint32_t data_tries;
+    int32_t code;
+    struct brg_why why;
+    char name[BRG_TEXT_BYTES_MAX + 1];
+};
+
+/* A share that is ready; source.buffer NULL: a free place. */
+struct brg_shell_share {
+    struct brg_source source;
+    struct brg_msg_done done;
+};
+
+/* What the person who watches was told last. */
+struct brg_shell_notice {
+    uint32_t state; /* see notice.c */
+    uint32_t percent;
+    uint64_t run;
+    uint64_t since_ns, again_ns;
+    struct brg_why trouble; /* the last thing that went wrong with the connection; empty: none */
+};
+
+struct brg_shell {
+    const struct brg_worker_options *options;
+    struct brg_worker core;
+    uint64_t now_ns, arm_ns;
+
+    struct brg_statedir state;
+    struct brg_transport *transport;
+    struct brg_socket *control, *bulk;
+    struct brg_pool *pool;
+    struct brg_compute *compute;
+    int signal_fd;
+    char endpoint[BRG_ENDPOINT_BYTES];
+
+    uint64_t beat_seq;
+    uint64_t hello_again_ns; /* the last HELLO could not even be queued: again then */
+    uint64_t well_ns;        /* when it was attached and connected last */
+    uint32_t is_connected;
+    uint32_t key_refused; /* the last thing heard was that our key may not connect */
+    uint32_t is_over;
+    enum brg_exit exit_code;
+    struct brg_why *why; /* the caller's: why it ended */
+    uint64_t memory_bytes;
+    char own_name[BRG_TEXT_BYTES_MAX + 1];    /* as asked for */
+    char member_name[BRG_TEXT_BYTES_MAX + 1]; /* as the coordinator calls us */
+
+    uint32_t has_seen;
+    struct brg_proof seen; /* the highest commit we hold proof of */
+
+    struct brg_shell_run run;
+    struct brg_msg_task offered, task; /* the message just received; the one the core took */
+    struct brg_buffer *params;         /* of version core.params_version; NULL: none */
+    struct brg_fetch params_fetch, data_fetch;
+    struct brg_job job;
+    struct brg_buffer *job_params, *job_share; /* held while the job is with the compute thread */
+    uint32_t opening;                          /* the compute thread owes the answer to an open */
+    uint32_t job_busy, job_cancelled;
+    uint32_t job_wanted; /* `task` is to be computed as soon as the compute thread is free */
+    struct brg_shell_share shares[BRG_WORKER_SHARES_MAX];
+    struct brg_msg_get want; /* what is being answered */
+
+    uint32_t deferred_count;
+    struct brg_worker_event deferred[BRG_SHELL_DEFERRED_MAX];
+    struct brg_why fault_why; /* the sentence for the next Fault; empty: that of its code */
+    struct brg_shell_notice notice;
+    struct brg_msg in, out; /* used again for every message */
+};
+
+/* process.c */
+
+/* brg_shell_feed - one step of the core, at s->now_ns, and its actions carried out. */
+void brg_shell_feed(struct brg_shell *s, struct brg_worker_event event);
+
+/* brg_shell_defer - an event for the core that an action brought forth: fed later in this turn. */
+void brg_shell_defer(struct brg_shell *s, struct brg_worker_event event);
+
+/* brg_shell_leave - this was the last turn. */
+void brg_shell_leave(struct brg_shell *s, enum brg_exit code);
+
+/* inbox.c */
+
+/* brg_shell_receive - all that has come, within the bounds of a turn. */
+void brg_shell_receive(struct brg_shell *s);
+
+/* actions.c */
+
+/* brg_shell_act - carries one action of the core out. */
+void brg_shell_act(struct brg_shell *s, const struct brg_worker_action *action);
+
+/* brg_shell_send_hello - sends HELLO now; remembers to do it again where that is not possible. */
+void brg_shell_send_hello(struct brg_shell *s);
+
+/* brg_shell_send_gets - the Gets that are due. */
+void brg_shell_send_gets(struct brg_shell *s);
+
+/* work.c */
+
+/* brg_shell_take_run - the run in s->in was described to us. out: 1 where its data is at hand */
+uint32_t brg_shell_take_run(struct brg_shell *s, const struct brg_msg_run *run);
+
+/* brg_shell_close_run - gives the memory of the run back; its description stays. */
+void brg_shell_close_run(struct brg_shell *s);
+
+/* brg_shell_fetch_data, _fetch_params - the core wants them; both may be repeated at will. */
+void brg_shell_fetch_data(struct brg_shell *s);
+void brg_shell_fetch_params(struct brg_shell *s, uint64_t version);
+
+/* brg_shell_compute, _cancel - the task that the core has taken. */
+void brg_shell_compute(struct brg_shell *s);
+void brg_shell_cancel(struct brg_shell *s);
+
+/* brg_shell_on_part - a Part is in s->in, its bytes are `bytes`. */
+void brg_shell_on_part(struct brg_shell *s, struct brg_bytes bytes);
+
+/* brg_shell_on_answers - what the compute thread has finished. */
+void brg_shell_on_answers(struct brg_shell *s);
+
+/* brg_shell_follow - lets go of what the core has no use for any more; after every step. */
+void brg_shell_follow(struct brg_shell *s);
+
+/* brg_shell_share_find - the held share, or NULL. */
+struct brg_shell_share *brg_shell_share_find(struct brg_shell *s, uint64_t run, uint64_t step,
+                                             uint32_t unit);
+void brg_shell_drop_shares(struct brg_shell *s);
+void brg_shell_drop_params(struct brg_shell *s);
+
+/* notice.c */
+
+/* brg_shell_watch_sockets - takes the events of both sockets in. */
+void brg_shell_watch_sockets(struct brg_shell *s);
+
+/* brg_shell_notice - says what changed; every 10 s why nothing does. out: when to look again */
+uint64_t brg_shell_notice(struct brg_shell *s);
+
+#endif
