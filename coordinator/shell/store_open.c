@@ -169,6 +169,7 @@ static int create_options(struct brg_store *s) {
     rocksdb_options_set_write_buffer_size(s->options, WRITE_BUFFER_BYTES);
     rocksdb_options_set_max_manifest_file_size(s->options, RECORDS_MANIFEST_BYTES_MAX);
     rocksdb_options_set_max_open_files(s->options, OPEN_FILES_MAX);
+    rocksdb_options_set_max_file_opening_threads(s->options, 1); /* 16 a family is its default */
     rocksdb_readoptions_set_verify_checksums(s->reading, 1);
     rocksdb_writeoptions_set_sync(s->writing, 1);
     return BRG_OK;
