@@ -100,7 +100,8 @@ static void on_verified(struct brg_service *s, struct brg_job *job) {
     const struct brg_rounds *r = &s->core.rounds;
     if (r->step != job->step || job->unit >= r->unit_count) return;
     const struct brg_progress *u = &r->units[job->unit];
-    if (u->state != BRG_UNIT_HELD || u->puller != job->member || share->here != NULL) return;
+    if (u->state != BRG_UNIT_HELD || u->puller != job->member) return;
+    brg_buffer_release(share->here);  /* of a member that was revoked since */
     share->here = job->verify.buffer; /* with its hold */
     job->verify.buffer = NULL;
     share->member = job->member;
