@@ -6,6 +6,9 @@
 #define DOUBLINGS_MAX 6u
 /* With patience by measurement, never less than this: scheduling noise is not straggling. */
 #define PATIENCE_MIN_NS (50 * BRG_NS_PER_MS)
+/* Shares that one member may have on the way before it gets one more unit to attempt: it can hold
+ * only so many, and a slow line must not make it drop what is being pulled. */
+#define PULLS_PENDING_MAX 4u
 /* A worker that does not know of its task by its next beats gets it once more. */
 #define RESEND_AFTER_NS (500 * BRG_NS_PER_MS)
 
@@ -120,12 +123,12 @@ static uint32_t holder_index(const struct brg_progress *u, uint32_t member) {
 /* The idle member that keeps its promises best, then the one whose last task was the quickest, then
  * the lowest slot. Not one that says it has the unit already: it would say so again at once. */
 static uint32_t fastest_idle(const struct brg_members *m, const struct brg_progress *u,
-                             uint64_t now_ns, uint64_t *next_ns) {
+                             const uint8_t *pending, uint64_t now_ns, uint64_t *next_ns) {
     uint32_t best = BRG_NOBODY;
     for (uint32_t i = 0; i < m->count; i++) {
         const struct brg_member *member = &m->items[i];
         if (!works(member) || member->task_unit != BRG_NO_UNIT) continue;
-        if (holder_index(u, i) < u->holder_count) continue;
+        if (holder_index(u, i) < u->holder_count || pending[i] >= PULLS_PENDING_MAX) continue;
         if (now_ns < member->hold_ns) {
             if (member->hold_ns < *next_ns) *next_ns = member->hold_ns;
             continue;
@@ -188,9 +191,15 @@ static void reattempt(struct brg_rounds *r, struct brg_members *m, uint64_t now_
     struct brg_bits missing;
     const struct brg_bits expected = expected_units(r, m, now_ns, next_ns);
     if (brg_scheme_missing(r->scheme, r->step, &expected, &missing) == 0) return;
+    uint8_t pending[BRG_MEMBERS_MAX] = {0};
+    for (uint32_t u = 0; u < r->unit_count; u++) {
+        const struct brg_progress *unit = &r->units[u];
+        if (unit->state == BRG_UNIT_PULLING && pending[unit->puller] < PULLS_PENDING_MAX)
+            pending[unit->puller]++;
+    }
     for (uint32_t u = brg_bits_next(&missing, 0); u < BRG_BITS_MAX;
          u = brg_bits_next(&missing, u + 1)) {
-        const uint32_t slot = fastest_idle(m, &r->units[u], now_ns, next_ns);
+        const uint32_t slot = fastest_idle(m, &r->units[u], pending, now_ns, next_ns);
         if (slot == BRG_NOBODY) {
             starve(r, m, u, out);
             continue; /* whoever holds this one in vain may do the next */
