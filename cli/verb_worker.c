@@ -191,6 +191,6 @@ int brg_cli_worker(int argc, char **argv) {
     if (rc != BRG_CLI_GO) return rc;
     const enum brg_exit code = brg_worker_process_run(&options, &why);
     sodium_memzero(options.token, sizeof options.token);
-    if (code == BRG_EXIT_OK) return code;
+    if (code == BRG_EXIT_OK) return BRG_EXIT_OK;
     return brg_cli_fail(&verb, (int)code, "%s", why.text);
 }
