@@ -27,8 +27,6 @@ enum brg_run_kind { BRG_RUN_KIND_CODED = 1 };
 enum brg_durability { BRG_DURABILITY_STEP = 1, BRG_DURABILITY_CHECKPOINT = 2 };
 
 struct brg_run_timeouts {
-    uint64_t heartbeat_ns;      /* a worker says that it lives this often */
-    uint64_t lease_ns;          /* silent for this long: lost */
     uint64_t task_ns;           /* a unit not done after this is attempted elsewhere, too */
     uint64_t pull_ns;           /* a share asked for and not here after this is asked for again */
     uint64_t round_patience_ns; /* units a step still needs are re-attempted after this although
@@ -47,11 +45,6 @@ struct brg_run_eval {
     uint64_t samples;     /* held-out samples looked at each time */
 };
 
-struct brg_run_limits {
-    uint64_t part_bytes;   /* large tensors travel in parts of this size */
-    uint64_t memory_bytes; /* of tensor buffers in one worker process */
-};
-
 /* A run, complete: every default is filled in. Flat, zero-padded, comparable by memcmp. */
 struct brg_run_config {
     char name[BRG_RUN_NAME_BYTES];
@@ -59,9 +52,9 @@ struct brg_run_config {
     uint32_t models;      /* 1 */
     uint32_t workers;     /* positions the code is laid out for; code.n */
     uint32_t min_workers; /* steps begin once that many are there */
-    uint32_t threads;     /* that compute, in each worker */
     uint32_t durability;  /* enum brg_durability */
-    uint64_t steps;       /* optimizer.total_steps is the same */
+    uint32_t padding;
+    uint64_t steps; /* optimizer.total_steps is the same */
     uint64_t seed;
     struct brg_model_spec model;
     struct brg_data_spec data;
@@ -71,7 +64,6 @@ struct brg_run_config {
     struct brg_run_timeouts timeouts;
     struct brg_run_checkpoint checkpoint;
     struct brg_run_eval eval;
-    struct brg_run_limits limits;
 };
 
 /* One fault: what is wrong with the key and what to do. The text is one line of plain characters,

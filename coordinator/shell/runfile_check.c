@@ -18,7 +18,6 @@
 
 #define HELD_OUT_DEFAULT 0.05
 #define EVAL_EVERY_DEFAULT 50u
-#define MEMORY_MIN_BYTES (UINT64_C(64) << 20)
 
 /* --- small questions ------------------------------------------------------------------------ */
 
@@ -377,12 +376,6 @@ static void check_not_below(struct reader *r, const char *key, uint64_t value_ns
 
 static void check_timeouts(struct reader *r) {
     const struct brg_run_timeouts *t = &r->config->timeouts;
-    check_not_below(r, "timeouts.lease", t->lease_ns, "timeouts.heartbeat", t->heartbeat_ns, 3,
-                    "two lost heartbeats must not cost a worker its place");
-    check_not_below(r, "timeouts.task", t->task_ns, "timeouts.heartbeat", t->heartbeat_ns, 1,
-                    "work would be given away before its worker was heard of once");
-    check_not_below(r, "timeouts.pull", t->pull_ns, "timeouts.heartbeat", t->heartbeat_ns, 1,
-                    "shares would be asked for again while they are on their way");
     if (t->round_patience_ns > 0 && valid(r, "timeouts.round_patience")) {
         check_not_below(r, "timeouts.task", t->task_ns, "timeouts.round_patience",
                         t->round_patience_ns, 1, "patience beyond it has no effect");
@@ -408,8 +401,8 @@ static void check_steps(struct reader *r) {
     }
 }
 
-/* The limit needs the whole rest to be right, and so do the checks of the folders below, which
- * stand behind ours: they know what the code that computes can do. */
+/* The checks of the folders below stand behind ours: they know what the code that computes can do,
+ * and need the whole rest to be right. */
 static void check_whole(struct reader *r) {
     struct brg_run_config *c = r->config;
     struct brg_why why;
@@ -424,21 +417,6 @@ static void check_whole(struct reader *r) {
     }
     if (brg_policy_check(&c->code, &why) != BRG_OK) {
         brg_fault_add(r->faults, line_of(r, "code.policy", NULL), "code", "policy", "%s", why.text);
-    }
-    struct brg_run_prediction p;
-    char need[BRG_UNITS_TEXT_BYTES], limit[BRG_UNITS_TEXT_BYTES];
-    brg_run_config_predict(c, &p);
-    if (wants(r, "limits.memory", NULL)) {
-        uint64_t twice =
-            p.worker_memory_bytes > UINT64_MAX / 4 ? UINT64_MAX / 2 : p.worker_memory_bytes * 2;
-        c->limits.memory_bytes = twice < MEMORY_MIN_BYTES ? MEMORY_MIN_BYTES : twice;
-        set_valid(r, "limits.memory");
-    } else if (c->limits.memory_bytes < p.worker_memory_bytes) {
-        brg_fault_add(r->faults, line_of(r, "limits.memory", NULL), "limits", "memory",
-                      "%s is less than the %s that a worker of this run needs: raise it, or take a "
-                      "smaller model or microbatch",
-                      brg_size_text(c->limits.memory_bytes, limit),
-                      brg_size_about(p.worker_memory_bytes, need));
     }
 }
 

@@ -17,7 +17,6 @@ enum key_type {
     KEY_SHARE,     /* 5% -> float */
     KEY_SHARE_F64, /* 5% -> double */
     KEY_DURATION,  /* 30s -> uint64_t in ns */
-    KEY_SIZE,      /* 64MiB -> uint64_t in bytes */
     KEY_CHOICE,    /* a word of `choices` -> uint32_t */
     KEY_BOOL,      /* true or false -> uint32_t */
     KEY_NAME,      /* -> char [BRG_RUN_NAME_BYTES] */

@@ -61,10 +61,12 @@ const struct section brg_runfile_sections[] = {
     {"batch", NULL, "The global batch of one step; it is the same whoever answers."},
     {"optimizer", NULL, "How a step changes the parameters."},
     {"code", NULL, "How the work is spread, so that a step need not wait for stragglers."},
-    {"timeouts", NULL, "When the coordinator stops waiting."},
+    {"timeouts", NULL,
+     "When the coordinator stops waiting. When a silent worker counts as lost is not a run's but "
+     "the "
+     "coordinator's to say: its --lease and --beat."},
     {"checkpoint", NULL, "What a restart begins from; the log since then is replayed."},
     {"eval", NULL, "The loss on held-out data."},
-    {"limits", NULL, "Bounds on messages and memory."},
     {"pipeline", "is not available in this version: remove the section", NULL},
     {"recovery", "is not available in this version: remove the section", NULL},
     {"verify", "is not available in this version: remove the section", NULL},
@@ -93,12 +95,9 @@ const struct key brg_runfile_keys[] = {
     {"", "models", KEY_COUNT, FIELD(models), 1, 64, NULL, "1", NULL, NULL, 0,
      "Models trained side by side. Only sequential codes use more than one, and this version has "
      "none of them."},
-    {"", "threads", KEY_COUNT, FIELD(threads), 1, 256, NULL, "1", NULL, NULL, 0,
-     "Threads that compute, in each worker. The result does not depend on it."},
     {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, NULL, 0,
      "step: a step is on disk before anybody sees it, and no crash loses one. checkpoint: a "
-     "restart "
-     "goes back to the last checkpoint; saves writing one gradient a step."},
+     "restart goes back to the last checkpoint; saves writing one gradient a step."},
 
     {"model", "type", KEY_CHOICE, FIELD(model.type), 0, 0, models, NULL, NULL, NULL, 0,
      "llama: decoder with RMSNorm, RoPE and SwiGLU. mlp: classifier with ReLU layers. softmax: "
@@ -202,11 +201,6 @@ const struct key brg_runfile_keys[] = {
     {"code", "seed", KEY_NUMBER, FIELD(code.seed), 0, 0, NULL, NULL, "seed", "code.scheme",
      BIT(BRG_CODE_CYCLIC), "Of the random matrix of cyclic."},
 
-    {"timeouts", "heartbeat", KEY_DURATION, FIELD(timeouts.heartbeat_ns), SECONDS(0.01),
-     SECONDS(600), NULL, "1s", NULL, NULL, 0, "A worker says this often that it lives."},
-    {"timeouts", "lease", KEY_DURATION, FIELD(timeouts.lease_ns), SECONDS(0.03), SECONDS(3600),
-     NULL, "10s", NULL, NULL, 0,
-     "A worker silent for this long is lost and its work goes to others; at least 3 heartbeats."},
     {"timeouts", "task", KEY_DURATION, FIELD(timeouts.task_ns), SECONDS(0.01), SECONDS(604800),
      NULL, "60s", NULL, NULL, 0,
      "Work not done after this is also given to somebody else, although its worker lives."},
@@ -224,19 +218,15 @@ const struct key brg_runfile_keys[] = {
      "Newest checkpoints that are kept; older ones are deleted."},
     {"checkpoint", "dir", KEY_PATH, FIELD(checkpoint.dir), 0, 0, NULL, NULL,
      "a folder of the run in the coordinator's store", NULL, 0,
-     "Folder for the checkpoints; relative to the run file's folder."},
+     "Folder in which the run's checkpoints get a folder of their own, run-NUMBER; relative to the "
+     "run "
+     "file's folder."},
 
     {"eval", "every", KEY_NUMBER, FIELD(eval.every_steps), 0, 1e9, NULL, NULL,
      "50, or 0 without held-out data", NULL, 0,
      "Steps between looks at the held-out data; 0: never."},
     {"eval", "samples", KEY_NUMBER, FIELD(eval.samples), 1, 1e9, NULL, "256", NULL, NULL, 0,
      "Held-out sequences or rows looked at each time, at most all."},
-
-    {"limits", "part", KEY_SIZE, FIELD(limits.part_bytes), 4096, 4194304, NULL, "1MiB", NULL, NULL,
-     0, "Parameters and shares travel in parts of this size, so that nothing waits behind them."},
-    {"limits", "memory", KEY_SIZE, FIELD(limits.memory_bytes), 1048576, 1125899906842624.0, NULL,
-     NULL, "twice the predicted memory of a worker, at least 64MiB", NULL, 0,
-     "Tensors of one worker: it refuses work that needs more, rather than to be killed for it."},
 };
 /* clang-format on */
 

@@ -67,8 +67,6 @@ static int parse_u64(const struct key *key, const char *text, uint64_t *out) {
     int rc;
     if (key->type == KEY_DURATION) {
         rc = brg_duration_parse(text, out);
-    } else if (key->type == KEY_SIZE) {
-        rc = brg_size_parse(text, out);
     } else {
         rc = parse_whole(text, out);
     }
@@ -199,7 +197,6 @@ int brg_value_parse(const struct key *key, const char *text, struct brg_run_conf
     case KEY_SHARE_F64: return parse_float(key, text, config, why);
     case KEY_NUMBER:
     case KEY_DURATION:
-    case KEY_SIZE:
         if (parse_u64(key, text, &u64) != BRG_OK) return bad(key, text, why);
         memcpy(field(key, config), &u64, sizeof u64);
         return BRG_OK;
@@ -287,8 +284,6 @@ static void u32_text(const struct key *key, uint32_t number, char *out) {
 static void u64_text(const struct key *key, uint64_t number, char *out) {
     if (key->type == KEY_DURATION) {
         (void)brg_duration_text(number, out);
-    } else if (key->type == KEY_SIZE) {
-        (void)brg_size_text(number, out);
     } else {
         (void)snprintf(out, VALUE_BYTES, "%" PRIu64, number);
     }
@@ -318,7 +313,6 @@ const char *brg_value_text(const struct key *key, const struct brg_run_config *c
         break;
     case KEY_NUMBER:
     case KEY_DURATION:
-    case KEY_SIZE:
         memcpy(&u64, at, sizeof u64);
         u64_text(key, u64, out);
         break;
@@ -356,17 +350,10 @@ static void duration_kind(const struct key *key, char *out) {
                    brg_duration_text((uint64_t)key->max, max));
 }
 
-static void size_kind(const struct key *key, char *out) {
-    char min[BRG_UNITS_TEXT_BYTES], max[BRG_UNITS_TEXT_BYTES];
-    (void)snprintf(out, VALUE_BYTES, "a size from %s to %s: " BRG_UNITS_SIZE_HINT,
-                   brg_size_text((uint64_t)key->min, min), brg_size_text((uint64_t)key->max, max));
-}
-
 const char *brg_value_kind(const struct key *key, char *out) {
     switch (key->type) {
     case KEY_CHOICE: choice_kind(key, out); break;
     case KEY_DURATION: duration_kind(key, out); break;
-    case KEY_SIZE: size_kind(key, out); break;
     case KEY_BOOL: (void)snprintf(out, VALUE_BYTES, "true or false"); break;
     case KEY_PATH:
         (void)snprintf(out, VALUE_BYTES, "a path of at most %u bytes", BRG_PATH_BYTES - 1);

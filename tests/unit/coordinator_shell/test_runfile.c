@@ -42,7 +42,7 @@ static void runfile_of_the_design__is_read_as_it_stands(void **state) {
     assert_int_equal(config.code.kind, BRG_CODE_FRC);
     assert_int_equal(config.code.n, 8);
     assert_int_equal(config.code.chunks, 16);
-    assert_true(config.timeouts.lease_ns == 10 * BRG_NS_PER_S);
+    assert_true(config.timeouts.task_ns == 60 * BRG_NS_PER_S);
     assert_true(config.timeouts.round_patience_ns == 0);
     assert_string_equal(config.checkpoint.dir, "/runs/ckpt/");
     assert_int_equal(config.durability, BRG_DURABILITY_STEP);
@@ -88,12 +88,8 @@ static void runfile_values__are_held_to_type_range_and_unit(void **state) {
     assert_true(one_fault(changed(d, "vocab: bytes", "vocab: byte"), 3, "model.vocab", "bytes or"));
     assert_true(
         one_fault(changed(d, "vocab: bytes", "tied: yes"), 3, "model.tied", "true or false"));
-    assert_true(one_fault(changed(d, "durability: step", "timeouts: {lease: 30}"), 11,
-                          "timeouts.lease", "with its unit"));
-    assert_true(one_fault(changed(d, "durability: step", "limits: {memory: 64}"), 11,
-                          "limits.memory", "with its unit"));
-    assert_true(one_fault(changed(d, "durability: step", "limits: {part: 64MiB}"), 11,
-                          "limits.part", "4MiB"));
+    assert_true(one_fault(changed(d, "durability: step", "timeouts: {task: 30}"), 11,
+                          "timeouts.task", "with its unit"));
     assert_true(one_fault(changed(d, "durability: step", "durability: steps"), 11, "durability",
                           "did you mean step?"));
     assert_true(
@@ -116,7 +112,7 @@ static void runfile_unknown_keys__get_a_proposal(void **state) {
         one_fault(changed(d, "clip: 1.0", "clp: 1"), 6, "optimizer.clp", "did you mean clip?"));
     assert_true(one_fault(changed(d, "durability: step", "checkpoints: {}"), 11, "checkpoints",
                           "did you mean checkpoint?"));
-    assert_true(one_fault(changed(d, "clip: 1.0", "lease: 1s"), 6, "optimizer.lease",
+    assert_true(one_fault(changed(d, "clip: 1.0", "pull: 1s"), 6, "optimizer.pull",
                           "move it into section timeouts"));
     assert_true(one_fault(changed(d, "clip: 1.0", "workers: 8"), 6, "optimizer.workers",
                           "move it to the top"));
