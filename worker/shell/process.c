@@ -50,16 +50,20 @@ static void step(struct brg_shell *s, struct brg_worker_event *event) {
     brg_shell_follow(s);
 }
 
-void brg_shell_feed(struct brg_shell *s, struct brg_worker_event event) {
-    BRG_ASSERT(s->deferred_count == 0);
-    step(s, &event);
+/* Events that arose while the core or the compute thread was being followed, in their order. */
+static void work_off(struct brg_shell *s) {
     for (uint32_t i = 0; s->deferred_count > 0; i++) {
         BRG_ASSERT(i < FEEDS_MAX);
-        event = s->deferred[0];
+        struct brg_worker_event event = s->deferred[0];
         s->deferred_count--;
         memmove(s->deferred, s->deferred + 1, s->deferred_count * sizeof *s->deferred);
         step(s, &event);
     }
+}
+
+void brg_shell_feed(struct brg_shell *s, struct brg_worker_event event) {
+    brg_shell_defer(s, event);
+    work_off(s);
 }
 
 void brg_shell_defer(struct brg_shell *s, struct brg_worker_event event) {
@@ -150,6 +154,7 @@ static void turn(struct brg_shell *s) {
     s->now_ns = clock_ns(CLOCK_MONOTONIC);
     brg_shell_receive(s);
     brg_shell_on_answers(s);
+    work_off(s);
     if (!s->is_over) take_signals(s);
     brg_shell_watch_sockets(s);
     if (!s->is_over) fire_timers(s);
