@@ -18,7 +18,7 @@
 #define RUN 1u
 #define STEPS 30u
 #define STARTS_MAX 400u
-#define ROUNDS 8u
+#define ROUNDS 5u
 
 static const struct brg_checkpoint_policy policy = {.every = 4, .keep = 2, .log_reach = 1};
 
