@@ -45,7 +45,11 @@ static void set_run_state(struct brg_coord *c, uint32_t index, uint32_t state,
     run->plan.state = state;
     brg_coord_act(out,
                   (struct brg_coord_action){.type = BRG_ACT_PERSIST_RUN, .run = run->plan.run});
-    note(out, BRG_NOTE_RUN_STATE, run->plan.run, BRG_NOBODY);
+    brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_NOTE,
+                                                 .code = BRG_NOTE_RUN_STATE,
+                                                 .run = run->plan.run,
+                                                 .member = BRG_NOBODY,
+                                                 .attempt = state});
 }
 
 /* Opens the first run that waits, if none is open. One that was under way goes first. */

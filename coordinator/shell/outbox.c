@@ -335,12 +335,10 @@ static void note(struct brg_service *s, const struct brg_coord_action *a) {
     case BRG_NOTE_UNFIT:
         brg_service_event(s, kind, a->run, a->member, "cannot do tasks of this run");
         break;
-    case BRG_NOTE_RUN_STATE: {
-        const uint32_t index = brg_coord_run(&s->core, a->run);
+    case BRG_NOTE_RUN_STATE:
         brg_service_event(s, kind, a->run, BRG_NOBODY, "run %" PRIu64 " is %s", a->run,
-                          brg_service_run_state_name(s->core.runs[index].plan.state));
+                          brg_service_run_state_name(a->attempt));
         break;
-    }
     case BRG_NOTE_CHECKPOINT:
         brg_log_info("run", BRG_FIELDS(BRG_U64("run", a->run), BRG_U64("step", a->step)),
                      "checkpoint");
