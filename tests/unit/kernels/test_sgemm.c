@@ -157,10 +157,11 @@ static void sgemm_beside_other_threads__gives_the_same_bits_and_starts_no_pool(v
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        /* First, since it counts the threads that the first product starts. */
+        cmocka_unit_test(sgemm_beside_other_threads__gives_the_same_bits_and_starts_no_pool),
         cmocka_unit_test(sgemm_every_transposition__matches_the_plain_product),
         cmocka_unit_test(sgemm_no_beta__ignores_what_the_output_held),
         cmocka_unit_test(sgemm_any_alignment__gives_the_same_bits),
-        cmocka_unit_test(sgemm_beside_other_threads__gives_the_same_bits_and_starts_no_pool),
     };
     return cmocka_run_group_tests_name("sgemm", tests, NULL, NULL) != 0;
 }
