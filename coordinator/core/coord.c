@@ -74,7 +74,10 @@ static void on_opened(struct brg_coord *c, const struct brg_coord_event *ev,
     BRG_ASSERT(c->open_run != BRG_NOBODY);
     struct brg_run_slot *run = &c->runs[c->open_run];
     BRG_ASSERT(run->plan.run == ev->run && run->plan.state == BRG_RUN_OPENING);
-    BRG_ASSERT(ev->step == run->committed); /* restored to exactly what was promised */
+    /* Restored to exactly what was promised: where only checkpoints are durable, a run that failed
+     * between two of them goes back to the earlier. */
+    BRG_ASSERT(run->fenced ? ev->step == run->committed : ev->step <= run->committed);
+    run->committed = ev->step;
     brg_rounds_open(&c->rounds, &run->plan, ev->scheme, run->committed);
     set_run_state(c, c->open_run, BRG_RUN_ACTIVE, out);
     if (run->wish != 0) brg_rounds_end(&c->rounds, run->wish, out);

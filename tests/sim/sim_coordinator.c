@@ -1,97 +1,59 @@
-/* The coordinator's shell, as far as decisions can tell: turns with one synced write, files that
- * may be torn, one compute thread that works off a queue. Dies at any action. */
+/* The coordinator's shell, as far as decisions can tell: turns with one synced write, connections,
+ * one compute thread that works off a queue. Dies at any action. */
 #include "tests/sim/sim.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { LOG_MAX = 64, CKPT_MAX = 32, INBOX_MAX = 4096, BATCH_MAX = 4096, DEFER_MAX = 8192 };
-enum { JOBS_MAX = 64, TOKEN_USES = SIM_WORKERS_MAX + 4 };
+enum { INBOX_MAX = 4096, TURN_MESSAGES_MAX = 16, EVENTS_MAX = 64, DEFER_MAX = 8192, JOBS_MAX = 64 };
 
-/* ---- what survives ---- */
-struct log_entry {
-    uint64_t step;
-    int64_t gradient[SIM_DIM];
-    int torn;
+/* A worker's process at the other end; node 0 for none. */
+struct route {
+    uint32_t node;
+    uint64_t session;
 };
-struct checkpoint {
-    uint64_t step;
-    struct sim_params params;
-    int complete;
-};
-static struct {
-    uint64_t epoch;
-    uint32_t member_count, token_exists, token_uses, token_revoked;
-    struct {
-        uint8_t key[BRG_KEY_BYTES];
-        uint32_t state;
-    } members[SIM_NODES_MAX];
-    struct {
-        uint32_t exists, state;
-        uint64_t committed, checkpoint;
-    } runs[SIM_RUNS_MAX + 1];
-} disk;
-static struct {
-    struct log_entry log[LOG_MAX];
-    struct checkpoint checkpoints[CKPT_MAX];
-    uint32_t log_count, checkpoint_count;
-} files[SIM_RUNS_MAX + 1];
 
-/* ---- what dies with the process ---- */
+/* All of this dies with the process. */
 static struct brg_coord machine;
 static struct brg_coord_actions acts;
 static struct {
     struct sim_msg inbox[INBOX_MAX];
-    uint32_t inbox_count, turn_due;
+    struct brg_coord_event events[EVENTS_MAX]; /* of the compute thread, the clock, the operator */
+    struct route route[SIM_NODES_MAX];         /* by member: the connection it is attached by */
+    struct route hello[TURN_MESSAGES_MAX];     /* of this turn; a peer is an index here, plus 1 */
+    uint32_t inbox_count, event_count, hello_count, turn_due, tick_due;
     uint64_t timer_id, run, version;
     struct sim_params params;
     struct {
         uint64_t step;
-        uint32_t member, held;
+        uint32_t member;
+        int tainted; /* its member was revoked while the step was open */
         double values[SIM_DIM];
     } shares[BRG_CODE_WORKERS_MAX];
     int64_t gradient[SIM_DIM];
     struct brg_coord_action jobs[JOBS_MAX];
     uint32_t job_count, job_running;
+    uint32_t stop_wanted[SIM_RUNS_MAX + 1];
 } mem;
-static int up;
-static uint32_t incarnation;
-static uint64_t actions_done, announced[SIM_RUNS_MAX + 1];
-
-/* One record of a turn's batch, as it was when the machine asked for it. */
-static struct record {
-    struct brg_coord_action action;
-    uint8_t key[BRG_KEY_BYTES];
-    uint32_t state, uses, revoked;
-} batch[BATCH_MAX];
 static struct brg_coord_action deferred[DEFER_MAX];
-static uint32_t batch_count, deferred_count;
+static uint32_t deferred_count;
+
+static int up, halted;
+static uint32_t incarnation;
+static uint64_t actions_done;
 
 int sim_coordinator_up(void) {
     return up;
 }
-uint32_t sim_coordinator_incarnation(void) {
-    return incarnation;
-}
-uint64_t sim_committed(uint64_t run) {
-    return disk.runs[run].committed;
+int sim_coordinator_halted(void) {
+    return halted;
 }
 uint64_t sim_actions_done(void) {
     return actions_done;
 }
-int sim_all_ended(void) {
-    for (uint32_t r = 1; r <= sim_opt.runs; r++) {
-        const uint32_t state = disk.runs[r].state;
-        if (state != BRG_RUN_FINISHED && state != BRG_RUN_STOPPED) return 0;
-    }
-    return 1;
-}
 
 void sim_coordinator_reset(void) {
-    memset(&disk, 0, sizeof disk);
-    memset(files, 0, sizeof files);
-    memset(announced, 0, sizeof announced);
-    up = 0;
+    up = halted = 0;
     incarnation = 0;
     actions_done = 0;
 }
@@ -99,10 +61,19 @@ void sim_coordinator_reset(void) {
 /* A place at which the process may die; 1: it just did. */
 static int dies_here(void) {
     actions_done++;
-    const int dies = sim_opt.crash_at_action != 0 ? actions_done == sim_opt.crash_at_action
-                                                  : !sim_healed && sim_chance(sim_opt.crash);
+    int dies = !sim_healed && sim_chance(sim_opt.crash);
+    if (sim_opt.crash_at_action != 0) {
+        const uint64_t again = sim_opt.crash_again_after;
+        dies = actions_done == sim_opt.crash_at_action ||
+               (again != 0 && actions_done == sim_opt.crash_at_action + again);
+    }
     if (dies) sim_coordinator_crash();
     return dies;
+}
+
+/* What becomes of what was under way at death: nothing, half of it, all of it. */
+static uint64_t outcome(void) {
+    return sim_opt.crash_at_action != 0 ? sim_opt.crash_outcome : sim_below(3);
 }
 
 static void wake(void) {
@@ -112,57 +83,10 @@ static void wake(void) {
         .at_ns = sim_now_ns + sim_below(MS / 2), .kind = SIM_TURN, .incarnation = incarnation});
 }
 
-/* ---- files ---- */
-
-static void log_append(uint64_t run, uint64_t step, const int64_t *gradient, int torn) {
-    BRG_ASSERT(files[run].log_count < LOG_MAX);
-    struct log_entry *entry = &files[run].log[files[run].log_count++];
-    entry->step = step;
-    entry->torn = torn;
-    memcpy(entry->gradient, gradient, sizeof entry->gradient);
-}
-
-static void log_truncate(uint64_t run, uint64_t step) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < files[run].log_count; i++) {
-        if (files[run].log[i].step > step) files[run].log[kept++] = files[run].log[i];
-    }
-    files[run].log_count = kept;
-}
-
-static void checkpoint_write(uint64_t run, uint64_t step, const struct sim_params *p,
-                             int complete) {
-    BRG_ASSERT(files[run].checkpoint_count < CKPT_MAX);
-    files[run].checkpoints[files[run].checkpoint_count++] =
-        (struct checkpoint){.step = step, .params = *p, .complete = complete};
-}
-
-/* Restart: the last checkpoint that has a record, then the log; whatever lies behind the last
- * commit was under way when the process died. */
-static struct sim_params restore(uint64_t run) {
-    struct sim_params p = sim_initial(run);
-    const uint64_t from = disk.runs[run].checkpoint, to = disk.runs[run].committed;
-    int found = from == 0;
-    for (uint32_t i = 0; i < files[run].checkpoint_count; i++) {
-        const struct checkpoint *c = &files[run].checkpoints[i];
-        if (c->step != from || !c->complete) continue;
-        p = c->params;
-        found = 1;
-    }
-    BRG_ASSERT(found);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < files[run].log_count; i++) {
-        if (files[run].log[i].step <= to && !files[run].log[i].torn)
-            files[run].log[kept++] = files[run].log[i];
-    }
-    files[run].log_count = kept;
-    for (uint64_t step = from + 1; step <= to; step++) {
-        uint32_t i = 0;
-        while (i < kept && files[run].log[i].step != step) i++;
-        BRG_ASSERT(i < kept); /* a committed step has its gradient */
-        p = sim_apply(&p, files[run].log[i].gradient);
-    }
-    return p;
+void sim_coordinator_feed(struct brg_coord_event ev) {
+    BRG_ASSERT(mem.event_count < EVENTS_MAX);
+    mem.events[mem.event_count++] = ev;
+    wake();
 }
 
 /* ---- the compute thread ---- */
@@ -181,15 +105,14 @@ static void queue_job(const struct brg_coord_action *a) {
     run_jobs();
 }
 
-/* The shares that the machine holds, combined; must be the whole batch's gradient to the last bit.
- */
+/* The shares that the machine holds, combined: the whole batch's gradient, never a smaller one. */
 static void decode(const struct brg_coord_action *job) {
     static double weights[BRG_SCHEME_UNITS_MAX];
     struct brg_bits held;
     brg_bits_clear(&held);
     for (uint32_t u = 0; u < machine.rounds.unit_count; u++) {
         if (machine.rounds.units[u].state != BRG_UNIT_HELD) continue;
-        BRG_ASSERT(mem.shares[u].held && mem.shares[u].step == job->step);
+        BRG_ASSERT(mem.shares[u].step == job->step && !mem.shares[u].tainted);
         BRG_ASSERT(mem.shares[u].member == machine.rounds.units[u].puller);
         brg_bits_add(&held, u);
     }
@@ -199,14 +122,49 @@ static void decode(const struct brg_coord_action *job) {
     for (uint32_t u = brg_bits_next(&held, 0); u < BRG_BITS_MAX; u = brg_bits_next(&held, u + 1)) {
         for (uint32_t i = 0; i < SIM_DIM; i++) sum[i] += weights[u] * mem.shares[u].values[i];
     }
-    for (uint32_t i = 0; i < SIM_DIM; i++) mem.gradient[i] = llround(sum[i]);
+    for (uint32_t i = 0; i < SIM_DIM; i++) {
+        /* The weights of a cyclic code are not whole; what they add up to is. */
+        BRG_ASSERT(fabs(sum[i] - (double)llround(sum[i])) < 1e-3);
+        mem.gradient[i] = llround(sum[i]);
+    }
     const struct sim_params before = sim_reference(job->run, job->step - 1),
                             after = sim_reference(job->run, job->step);
     const struct sim_params got = sim_apply(&before, mem.gradient);
-    BRG_ASSERT(memcmp(&got, &after, sizeof got) == 0); /* exact, never a smaller batch */
+    BRG_ASSERT(memcmp(&got, &after, sizeof got) == 0);
 }
 
-static void feed(struct brg_coord_event ev);
+static void open_run(const struct brg_coord_action *job, struct brg_coord_event *answer) {
+    const int fails = !sim_healed && sim_chance(sim_opt.open_fails);
+    if (fails || job->run == sim_opt.broken_run) {
+        answer->type = BRG_EV_OPEN_FAILED;
+        return;
+    }
+    mem.run = job->run;
+    mem.params = sim_restore(job->run);
+    mem.version = sim_disk.runs[job->run].committed;
+    answer->type = BRG_EV_OPENED;
+    answer->step = mem.version;
+    answer->scheme = sim_scheme();
+}
+
+static void do_decode(const struct brg_coord_action *job, struct brg_coord_event *answer) {
+    decode(job);
+    if (!sim_healed && sim_chance(sim_opt.run_fails)) { /* as if it were not finite */
+        answer->type = BRG_EV_RUN_FAILED;
+        return;
+    }
+    if (!sim_opt.durability_checkpoint) sim_log_append(job->run, job->step, mem.gradient, 0);
+    answer->type = BRG_EV_DECODED;
+}
+
+static void apply(const struct brg_coord_action *job, struct brg_coord_event *answer) {
+    BRG_ASSERT(mem.version == job->step - 1); /* never twice, none left out */
+    mem.params = sim_apply(&mem.params, mem.gradient);
+    mem.version = job->step;
+    const struct sim_params want = sim_reference(job->run, job->step);
+    BRG_ASSERT(memcmp(&mem.params, &want, sizeof want) == 0);
+    answer->type = BRG_EV_APPLIED;
+}
 
 static void finish_job(void) {
     BRG_ASSERT(mem.job_running && mem.job_count > 0);
@@ -214,200 +172,122 @@ static void finish_job(void) {
     memmove(&mem.jobs[0], &mem.jobs[1], --mem.job_count * sizeof mem.jobs[0]);
     mem.job_running = 0;
     struct brg_coord_event answer = {.run = job.run, .step = job.step};
+    if (job.type != BRG_ACT_OPEN) BRG_ASSERT(mem.run == job.run || job.type == BRG_ACT_CLOSE);
     switch (job.type) {
-    case BRG_ACT_OPEN:
-        mem.run = job.run;
-        mem.params = restore(job.run);
-        mem.version = disk.runs[job.run].committed;
-        answer.type = BRG_EV_OPENED;
-        answer.step = mem.version;
-        answer.scheme = sim_scheme();
-        break;
+    case BRG_ACT_OPEN: open_run(&job, &answer); break;
     case BRG_ACT_CLOSE: mem.run = 0; break;
-    case BRG_ACT_DECODE:
-        decode(&job);
-        if (!sim_opt.durability_checkpoint) log_append(job.run, job.step, mem.gradient, 0);
-        answer.type = BRG_EV_DECODED;
-        break;
-    case BRG_ACT_APPLY: {
-        BRG_ASSERT(mem.version == job.step - 1); /* never twice, none left out */
-        mem.params = sim_apply(&mem.params, mem.gradient);
-        mem.version = job.step;
-        const struct sim_params want = sim_reference(job.run, job.step);
-        BRG_ASSERT(memcmp(&mem.params, &want, sizeof want) == 0);
-        answer.type = BRG_EV_APPLIED;
-        break;
-    }
+    case BRG_ACT_DECODE: do_decode(&job, &answer); break;
+    case BRG_ACT_APPLY: apply(&job, &answer); break;
     case BRG_ACT_CHECKPOINT:
         BRG_ASSERT(mem.version == job.step);
-        checkpoint_write(job.run, job.step, &mem.params, 1);
+        sim_checkpoint_write(job.run, job.step, &mem.params, 1);
         answer.type = BRG_EV_CHECKPOINTED;
         break;
-    case BRG_ACT_TRUNCATE_LOG:
-        BRG_ASSERT(disk.runs[job.run].checkpoint >= job.step); /* its record came first */
-        log_truncate(job.run, job.step);
-        break;
+    case BRG_ACT_TRUNCATE_LOG: sim_log_truncate(job.run, job.step); break;
     default: BRG_ASSERT(!"not a job");
     }
     run_jobs();
-    if (answer.type != 0) feed(answer);
+    if (answer.type != 0) sim_coordinator_feed(answer);
 }
 
 /* What the job under way leaves on disk when the process dies in the middle of it. */
 static void tear_job(void) {
     if (!mem.job_running) return;
     const struct brg_coord_action *job = &mem.jobs[0];
-    const uint64_t how = sim_below(3);
-    if (job->type == BRG_ACT_DECODE && how > 0 && !sim_opt.durability_checkpoint) {
+    const uint64_t how = outcome();
+    if (how == 0) return;
+    if (job->type == BRG_ACT_DECODE && !sim_opt.durability_checkpoint) {
         static const int64_t garbage[SIM_DIM] = {-1, -1, -1};
         if (how == 2) decode(job);
-        log_append(job->run, job->step, how == 1 ? garbage : mem.gradient, how == 1);
+        sim_log_append(job->run, job->step, how == 1 ? garbage : mem.gradient, how == 1);
     }
-    if (job->type == BRG_ACT_CHECKPOINT && how > 0) {
-        checkpoint_write(job->run, job->step, &mem.params, how == 2);
-    }
-}
-
-/* ---- the turn ---- */
-
-static void keep(const struct brg_coord_action *a) {
-    struct record r = {.action = *a};
-    if (a->type == BRG_ACT_PERSIST_MEMBER) {
-        memcpy(r.key, machine.members.items[a->member].key, BRG_KEY_BYTES);
-        r.state = machine.members.items[a->member].state;
-    } else if (a->type == BRG_ACT_PERSIST_TOKEN) {
-        r.uses = machine.members.tokens[a->token].uses_left;
-        r.revoked = machine.members.tokens[a->token].revoked;
-    } else if (a->type == BRG_ACT_PERSIST_RUN) {
-        r.state = machine.runs[brg_coord_run(&machine, a->run)].plan.state;
-    }
-    BRG_ASSERT(batch_count < BATCH_MAX);
-    batch[batch_count++] = r;
-}
-
-static void step(struct brg_coord_event ev) {
-    ev.now_ns = sim_now_ns;
-    const int rc = brg_coord_step(&machine, &ev, &acts);
-    brg_coord_check(&machine);
-    if (rc != BRG_OK) return;
-    for (uint32_t i = 0; i < acts.count; i++) {
-        if (acts.items[i].type <= BRG_ACT_PERSIST_CHECKPOINT) {
-            keep(&acts.items[i]);
-        } else {
-            BRG_ASSERT(deferred_count < DEFER_MAX);
-            deferred[deferred_count++] = acts.items[i];
-        }
+    if (job->type == BRG_ACT_CHECKPOINT) {
+        sim_checkpoint_write(job->run, job->step, &mem.params, how == 2);
     }
 }
 
-static void write_commit(uint64_t run, uint64_t step_number) {
-    if (sim_opt.durability_checkpoint) return; /* its record comes with the checkpoint */
-    BRG_ASSERT(step_number == disk.runs[run].committed + 1);
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < files[run].log_count; i++) {
-        found += files[run].log[i].step == step_number && !files[run].log[i].torn;
-    }
-    BRG_ASSERT(found >= 1); /* the gradient is durable before its record */
-    disk.runs[run].committed = step_number;
-    sim_say("committed", COORDINATOR, step_number);
+/* ---- what goes out ---- */
+
+static int is_revoked(uint32_t member) {
+    return machine.members.items[member].state == BRG_MEMBER_REVOKED;
 }
 
-static void write_batch(void) {
-    for (uint32_t i = 0; i < batch_count; i++) {
-        const struct record *r = &batch[i];
-        const uint64_t run = r->action.run;
-        switch (r->action.type) {
-        case BRG_ACT_PERSIST_MEMBER: {
-            const uint32_t slot = r->action.member;
-            BRG_ASSERT(slot <= disk.member_count && slot < SIM_NODES_MAX);
-            if (slot == disk.member_count) disk.member_count++;
-            memcpy(disk.members[slot].key, r->key, BRG_KEY_BYTES);
-            disk.members[slot].state = r->state;
-            break;
-        }
-        case BRG_ACT_PERSIST_TOKEN:
-            disk.token_exists = 1;
-            disk.token_uses = r->uses;
-            disk.token_revoked = r->revoked;
-            break;
-        case BRG_ACT_PERSIST_RUN:
-            disk.runs[run].exists = 1;
-            disk.runs[run].state = r->state;
-            break;
-        case BRG_ACT_PERSIST_COMMIT: write_commit(run, r->action.step); break;
-        case BRG_ACT_PERSIST_CHECKPOINT:
-            disk.runs[run].checkpoint = r->action.step;
-            if (sim_opt.durability_checkpoint) disk.runs[run].committed = r->action.step;
-            break;
-        default: BRG_ASSERT(!"not a record");
-        }
-    }
+static void send_to(const struct route *to, const struct brg_coord_action *a, uint32_t kind) {
+    if (to->node == 0) return;
+    sim_transmit((struct sim_msg){.kind = kind,
+                                  .from = COORDINATOR,
+                                  .to = to->node,
+                                  .session = to->session,
+                                  .epoch = machine.epoch,
+                                  .run = a->run,
+                                  .step = a->step,
+                                  .unit = a->unit,
+                                  .attempt = a->attempt,
+                                  .code = a->code});
 }
 
-static struct sim_msg to_member(const struct brg_coord_action *a, uint32_t kind) {
-    return (struct sim_msg){.kind = kind,
-                            .from = COORDINATOR,
-                            .to = machine.members.items[a->member].key[0],
-                            .epoch = machine.epoch,
-                            .run = a->run,
-                            .step = a->step,
-                            .unit = a->unit,
-                            .attempt = a->attempt,
-                            .code = a->code};
+static void send_member(const struct brg_coord_action *a, uint32_t kind) {
+    if (is_revoked(a->member)) return; /* later in this turn */
+    send_to(&mem.route[a->member], a, kind);
 }
 
 static void broadcast(const struct brg_coord_action *a, uint32_t kind) {
     for (uint32_t i = 0; i < machine.members.count; i++) {
         if (!brg_members_is_here(&machine.members.items[i])) continue;
-        struct brg_coord_action one = *a;
-        one.member = i;
-        if (a->member == BRG_NOBODY || a->member == i) sim_transmit(to_member(&one, kind));
+        if (a->member == BRG_NOBODY || a->member == i) send_to(&mem.route[i], a, kind);
     }
 }
 
-/* Goes to the connection that the HELLO came from. The older process of a key, which is told when a
- * newer one takes over (peer 0), is always dead here: a node runs one process at a time. */
+static void send_welcome(const struct brg_coord_action *a) {
+    if (is_revoked(a->member)) return;
+    int stored = 0;
+    for (uint32_t i = 0; i < sim_disk.member_count; i++) {
+        const int same = memcmp(sim_disk.members[i].key, machine.members.items[a->member].key,
+                                BRG_KEY_BYTES) == 0;
+        stored |= same && sim_disk.members[i].state != BRG_MEMBER_REVOKED;
+    }
+    BRG_ASSERT(stored); /* durable before it is welcome */
+    BRG_ASSERT(a->peer > 0 && a->peer <= mem.hello_count);
+    mem.route[a->member] = mem.hello[a->peer - 1];
+    send_to(&mem.route[a->member], a, MSG_WELCOME);
+}
+
 static void send_refused(const struct brg_coord_action *a) {
-    if (a->peer == 0) return;
-    sim_transmit((struct sim_msg){.kind = MSG_REFUSED,
-                                  .to = (uint32_t)(a->peer % 16),
-                                  .epoch = machine.epoch,
-                                  .session = a->peer,
-                                  .code = a->code});
+    BRG_ASSERT(a->code >= BRG_REFUSED_UNKNOWN_KEY && a->code <= BRG_REFUSED_SAME_KEY);
+    BRG_ASSERT(a->peer <= mem.hello_count);
+    const struct route *to = a->peer != 0 ? &mem.hello[a->peer - 1] : &mem.route[a->member];
+    if (a->code == BRG_REFUSED_TOKEN_REVOKED && to->node != 0) {
+        BRG_ASSERT(sim_token_of(to->node) == TOKEN_REVOKED);
+    }
+    send_to(to, a, MSG_REFUSED);
+}
+
+static void send_task(const struct brg_coord_action *a) {
+    if (!sim_opt.durability_checkpoint) {
+        BRG_ASSERT(a->step == sim_disk.runs[a->run].committed + 1);
+    }
+    send_member(a, MSG_TASK);
+}
+
+static void send_commit(const struct brg_coord_action *a) {
+    if (!sim_opt.durability_checkpoint) {
+        BRG_ASSERT(a->step <= sim_disk.runs[a->run].committed); /* durable before visible */
+        if (a->step > sim_disk.announced[a->run]) sim_disk.announced[a->run] = a->step;
+    }
+    broadcast(a, MSG_COMMIT);
 }
 
 static void perform(const struct brg_coord_action *a) {
     switch (a->type) {
-    case BRG_ACT_SEND_WELCOME: {
-        uint32_t stored = 0;
-        for (uint32_t i = 0; i < disk.member_count; i++) {
-            stored |= memcmp(disk.members[i].key, machine.members.items[a->member].key,
-                             BRG_KEY_BYTES) == 0;
-        }
-        BRG_ASSERT(stored); /* durable before it is welcome */
-        sim_transmit(to_member(a, MSG_WELCOME));
-        break;
-    }
+    case BRG_ACT_SEND_WELCOME: send_welcome(a); break;
     case BRG_ACT_SEND_REFUSED: send_refused(a); break;
-    case BRG_ACT_SEND_REHELLO: sim_transmit(to_member(a, MSG_REHELLO)); break;
-    case BRG_ACT_SEND_RUN: sim_transmit(to_member(a, MSG_RUN)); break;
-    case BRG_ACT_SEND_TASK:
-        if (!sim_opt.durability_checkpoint) {
-            BRG_ASSERT(a->step == disk.runs[a->run].committed + 1);
-        }
-        BRG_ASSERT(machine.members.items[a->member].state != BRG_MEMBER_REVOKED);
-        sim_transmit(to_member(a, MSG_TASK));
-        break;
-    case BRG_ACT_SEND_COMMIT:
-        if (!sim_opt.durability_checkpoint) {
-            BRG_ASSERT(a->step <= disk.runs[a->run].committed); /* durable before visible */
-            if (a->step > announced[a->run]) announced[a->run] = a->step;
-        }
-        broadcast(a, MSG_COMMIT);
-        break;
+    case BRG_ACT_SEND_REHELLO: send_member(a, MSG_REHELLO); break;
+    case BRG_ACT_SEND_RUN: send_member(a, MSG_RUN); break;
+    case BRG_ACT_SEND_TASK: send_task(a); break;
+    case BRG_ACT_SEND_COMMIT: send_commit(a); break;
     case BRG_ACT_SEND_RELEASE: broadcast(a, MSG_RELEASE); break;
-    case BRG_ACT_SEND_DRAIN_ACK: sim_transmit(to_member(a, MSG_DRAIN_ACK)); break;
-    case BRG_ACT_PULL: sim_transmit(to_member(a, MSG_WANT)); break;
+    case BRG_ACT_SEND_DRAIN_ACK: send_member(a, MSG_DRAIN_ACK); break;
+    case BRG_ACT_PULL: send_member(a, MSG_WANT); break;
     case BRG_ACT_OPEN:
     case BRG_ACT_CLOSE:
     case BRG_ACT_DECODE:
@@ -420,34 +300,131 @@ static void perform(const struct brg_coord_action *a) {
                                     .incarnation = incarnation,
                                     .id = ++mem.timer_id});
         break;
-    case BRG_ACT_HALT: BRG_ASSERT(!"halted although nothing durable was lost"); break;
     case BRG_ACT_NOTE: break;
-    default: BRG_ASSERT(!"an action that does not exist");
+    default: BRG_ASSERT(!"an action that does not exist, or a HALT that is not the end");
     }
+}
+
+/* ---- the turn ---- */
+
+/* What this simulator itself knows to be wrong, whatever the machine thinks. */
+static void watch(const struct brg_coord_event *ev, uint32_t phase_before) {
+    if (ev->type == BRG_EV_REVOKE && phase_before == BRG_PHASE_COLLECTING) {
+        for (uint32_t u = 0; u < machine.rounds.unit_count; u++) {
+            if (mem.shares[u].member == ev->member) mem.shares[u].tainted = 1;
+        }
+    }
+    if (ev->type == BRG_EV_STOP) mem.stop_wanted[ev->run] = 1;
+    if (ev->type == BRG_EV_RESUME) mem.stop_wanted[ev->run] = 0;
+    for (uint32_t i = 0; i < acts.count; i++) {
+        const struct brg_coord_action *a = &acts.items[i];
+        if (a->type == BRG_ACT_SEND_TASK) BRG_ASSERT(!is_revoked(a->member));
+        if (a->type != BRG_ACT_PERSIST_RUN) continue;
+        const uint32_t state = machine.runs[brg_coord_run(&machine, a->run)].plan.state;
+        if (mem.stop_wanted[a->run]) BRG_ASSERT(state != BRG_RUN_PAUSED);
+    }
+}
+
+static void step(struct brg_coord_event ev) {
+    ev.now_ns = sim_now_ns;
+    const uint32_t phase_before = machine.rounds.phase;
+    const int rc = brg_coord_step(&machine, &ev, &acts);
+    brg_coord_check(&machine);
+    if (rc != BRG_OK) return;
+    watch(&ev, phase_before);
+    for (uint32_t i = 0; i < acts.count; i++) {
+        if (acts.items[i].type <= BRG_ACT_PERSIST_CHECKPOINT) {
+            sim_disk_keep(&machine, &acts.items[i]);
+        } else {
+            BRG_ASSERT(deferred_count < DEFER_MAX);
+            deferred[deferred_count++] = acts.items[i];
+        }
+    }
+}
+
+/* A worker has shown a step that the store forgot: nothing of this turn happens. */
+static void halt(void) {
+    BRG_ASSERT(sim_disk.forgot);
+    sim_say("halts: the store forgot", COORDINATOR, 0);
+    sim_disk_drop();
+    deferred_count = 0;
+    up = 0;
+    halted = 1;
 }
 
 /* What the machine asked for in this turn: one write, then the rest. */
 static void end_turn(void) {
-    if (batch_count > 0) {
+    if (machine.halted) {
+        halt();
+        return;
+    }
+    if (sim_disk_pending()) {
         if (dies_here()) {
-            if (sim_chance(500)) write_batch(); /* it reached the disk, or it did not */
-            batch_count = 0;
+            if (outcome() > 0) sim_disk_write(); /* it reached the disk, or it did not */
+            sim_disk_drop();
             return;
         }
-        write_batch();
-        batch_count = 0;
+        sim_disk_write();
     }
     for (uint32_t i = 0; i < deferred_count; i++) {
         if (dies_here()) break;
         perform(&deferred[i]);
     }
-    deferred_count = 0;
+    deferred_count = mem.hello_count = 0;
+}
+
+static void take_hello(const struct sim_msg *m, struct brg_coord_event *ev) {
+    ev->type = BRG_EV_HELLO;
+    BRG_ASSERT(mem.hello_count < TURN_MESSAGES_MAX);
+    mem.hello[mem.hello_count++] = (struct route){.node = m->from, .session = m->session};
+    ev->peer = mem.hello_count;
+    memset(ev->key, (int)sim_key_of(m->from), sizeof ev->key);
+    ev->has_token = m->token != 0;
+    sim_token_hash(m->token, &ev->token_hash);
+    ev->wall_s = 1000;
+    ev->has_proof = m->has_proof;
+    const int lost = m->has_proof && m->step > sim_disk.runs[m->run].committed;
+    step(*ev);
+    if (lost) BRG_ASSERT(machine.halted); /* at once, and for whomever */
+}
+
+static void take_share(const struct sim_msg *m, struct brg_coord_event *ev) {
+    ev->type = BRG_EV_SHARE;
+    const struct brg_progress *u = &machine.rounds.units[m->unit];
+    const int wanted = machine.rounds.phase == BRG_PHASE_COLLECTING &&
+                       m->run == machine.rounds.plan.run && m->step == machine.rounds.step &&
+                       u->state == BRG_UNIT_PULLING && u->puller == ev->member;
+    if (!wanted) return;
+    const struct brg_digest got = sim_share_digest(m->share);
+    uint32_t k = 0;
+    while (k < u->holder_count && u->holders[k] != ev->member) k++;
+    BRG_ASSERT(k < u->holder_count);
+    ev->code = brg_digest_equal(&got, &u->digests[k]) ? BRG_OK : BRG_ECORRUPT;
+    step(*ev);
+    if (u->state != BRG_UNIT_HELD || u->puller != ev->member) return;
+    mem.shares[m->unit].step = m->step;
+    mem.shares[m->unit].member = ev->member;
+    mem.shares[m->unit].tainted = 0;
+    memcpy(mem.shares[m->unit].values, m->share, sizeof m->share);
+}
+
+/* The member that this connection belongs to, or BRG_NOBODY. */
+static uint32_t member_of(const struct sim_msg *m) {
+    uint8_t key[BRG_KEY_BYTES];
+    memset(key, (int)sim_key_of(m->from), sizeof key);
+    const uint32_t slot = brg_members_find(&machine.members, key);
+    if (slot == BRG_NOBODY || is_revoked(slot)) return BRG_NOBODY;
+    const struct route *r = &mem.route[slot];
+    if (r->node == m->from && r->session == m->session) return slot;
+    /* Its line broke and came back, we are a new incarnation, or another process has its key. */
+    const struct route back = {.node = m->from, .session = m->session};
+    const struct brg_coord_action nothing = {0};
+    if (m->kind < MSG_SHARE) send_to(&back, &nothing, MSG_REHELLO);
+    return BRG_NOBODY;
 }
 
 /* A message as an event; the machine is asked as it is at this moment of the turn. */
 static void take(const struct sim_msg *m) {
-    uint8_t key[BRG_KEY_BYTES];
-    memset(key, (int)m->from, sizeof key);
     struct brg_coord_event ev = {.epoch = m->epoch,
                                  .session = m->session,
                                  .run = m->run,
@@ -455,17 +432,13 @@ static void take(const struct sim_msg *m) {
                                  .unit = m->unit,
                                  .code = m->code,
                                  .digest = m->digest};
-    ev.member = brg_members_find(&machine.members, key);
+    if (m->kind == MSG_HELLO) {
+        take_hello(m, &ev);
+        return;
+    }
+    ev.member = member_of(m);
+    if (ev.member == BRG_NOBODY) return; /* may say only HELLO */
     switch (m->kind) {
-    case MSG_HELLO:
-        ev.type = BRG_EV_HELLO;
-        ev.peer = m->session; /* stands for the connection */
-        memcpy(ev.key, key, sizeof key);
-        ev.has_token = m->token != 0;
-        memset(ev.token_hash.bytes, (int)m->token, sizeof ev.token_hash.bytes);
-        ev.wall_s = 1000;
-        ev.has_proof = m->has_proof;
-        break;
     case MSG_BEAT: ev.type = BRG_EV_BEAT; break;
     case MSG_DONE: ev.type = BRG_EV_DONE; break;
     case MSG_FAULT: ev.type = BRG_EV_FAULT; break;
@@ -475,35 +448,36 @@ static void take(const struct sim_msg *m) {
         ev.type = BRG_EV_SHARE;
         ev.code = BRG_ENOENT;
         break;
-    case MSG_SHARE: {
-        ev.type = BRG_EV_SHARE;
-        if (machine.rounds.phase != BRG_PHASE_COLLECTING || m->step != machine.rounds.step) return;
-        const struct brg_progress *u = &machine.rounds.units[m->unit];
-        if (u->state != BRG_UNIT_PULLING || u->puller != ev.member) return;
-        const struct brg_digest got = sim_share_digest(m->share);
-        uint32_t k = 0;
-        while (k < u->holder_count && u->holders[k] != ev.member) k++;
-        ev.code = brg_digest_equal(&got, &u->digests[k]) ? BRG_OK : BRG_ECORRUPT;
-        mem.shares[m->unit].step = m->step;
-        mem.shares[m->unit].member = ev.member;
-        mem.shares[m->unit].held = 1;
-        memcpy(mem.shares[m->unit].values, m->share, sizeof m->share);
-        break;
-    }
+    case MSG_SHARE: take_share(m, &ev); return;
     default: BRG_ASSERT(!"a message that workers do not send");
     }
-    if (ev.type != BRG_EV_HELLO && ev.member == BRG_NOBODY) return; /* may say only HELLO */
     step(ev);
 }
 
-static void feed(struct brg_coord_event ev) {
-    step(ev);
+static void turn(void) {
+    mem.turn_due = 0;
+    const uint32_t count =
+        mem.inbox_count < TURN_MESSAGES_MAX ? mem.inbox_count : TURN_MESSAGES_MAX;
+    for (uint32_t i = 0; i < count; i++) take(&mem.inbox[i]);
+    mem.inbox_count -= count;
+    memmove(&mem.inbox[0], &mem.inbox[count], mem.inbox_count * sizeof mem.inbox[0]);
+    for (uint32_t i = 0; i < mem.event_count; i++) step(mem.events[i]);
+    mem.event_count = 0;
+    if (mem.tick_due) step((struct brg_coord_event){.type = BRG_EV_TICK});
+    mem.tick_due = 0;
     end_turn();
+    if (up && mem.inbox_count > 0) wake();
 }
 
+/* Parameters and data for whoever asks on an attached connection. */
 static void serve(const struct sim_msg *m) {
-    struct sim_msg answer = {
-        .from = COORDINATOR, .to = m->from, .epoch = machine.epoch, .run = m->run, .step = m->step};
+    if (member_of(m) == BRG_NOBODY) return;
+    struct sim_msg answer = {.from = COORDINATOR,
+                             .to = m->from,
+                             .session = m->session,
+                             .epoch = machine.epoch,
+                             .run = m->run,
+                             .step = m->step};
     if (m->epoch != machine.epoch || mem.run != m->run) return;
     if (m->kind == MSG_GET_DATA) {
         answer.kind = MSG_DATA;
@@ -526,93 +500,20 @@ void sim_coordinator_deliver(const struct sim_msg *m) {
     wake();
 }
 
-/* ---- operator ---- */
-
-static void submit(uint64_t run) {
-    const struct brg_run_plan plan = {.run = run,
-                                      .steps = sim_opt.steps,
-                                      .checkpoint_every = sim_opt.checkpoint_every,
-                                      .task_timeout_ns = 2000 * MS,
-                                      .pull_timeout_ns = 400 * MS,
-                                      .min_workers = sim_opt.min_workers,
-                                      .code = sim_opt.code};
-    feed((struct brg_coord_event){
-        .type = BRG_EV_SUBMIT, .plan = &plan, .has_proof = !sim_opt.durability_checkpoint});
-}
-
-static void operate(void) {
-    sim_push((struct sim_event){
-        .at_ns = sim_now_ns + 300 * MS, .kind = SIM_OPERATOR, .incarnation = incarnation});
-    if (!disk.token_exists) {
-        struct brg_coord_event ev = {
-            .type = BRG_EV_TOKEN_ADD, .wall_s = UINT64_MAX, .uses = TOKEN_USES};
-        memset(ev.token_hash.bytes, TOKEN_GOOD, sizeof ev.token_hash.bytes);
-        feed(ev);
-        return;
-    }
-    for (uint64_t run = 1; run <= sim_opt.runs; run++) {
-        if (!disk.runs[run].exists) {
-            submit(run);
-            return;
-        }
-        if (disk.runs[run].state == BRG_RUN_PAUSED && (sim_healed || sim_chance(500))) {
-            feed((struct brg_coord_event){.type = BRG_EV_RESUME, .run = run});
-            return;
-        }
-    }
-    if (sim_healed || !sim_chance(sim_opt.operator_acts)) return;
-    const uint64_t run = 1 + sim_below(sim_opt.runs);
-    const uint64_t what = sim_below(10);
-    if (what < 5) feed((struct brg_coord_event){.type = BRG_EV_PAUSE, .run = run});
-    if (what == 5) feed((struct brg_coord_event){.type = BRG_EV_STOP, .run = run});
-    if (what > 6 && machine.members.count > 2) {
-        const uint32_t member = (uint32_t)sim_below(machine.members.count);
-        if (brg_members_is_here(&machine.members.items[member])) {
-            feed((struct brg_coord_event){.type = BRG_EV_ASK_DRAIN, .member = member});
-        }
-    }
-}
-
 /* ---- life and death ---- */
 
 void sim_coordinator_start(void) {
-    BRG_ASSERT(!up);
+    BRG_ASSERT(!up && !halted);
+    if (sim_opt.forgets && !sim_disk.forgot && incarnation > 0) sim_disk_forget();
     up = 1;
     incarnation++;
     memset(&mem, 0, sizeof mem);
-    batch_count = deferred_count = 0;
-    disk.epoch++; /* synced before anything else happens */
+    deferred_count = 0;
     brg_coord_init(&machine, 1000 * MS);
     machine.now_ns = sim_now_ns;
-    for (uint32_t i = 0; i < disk.member_count; i++) {
-        uint32_t slot = BRG_NOBODY;
-        const int rc =
-            brg_members_add(&machine.members, disk.members[i].key, disk.members[i].state, &slot);
-        BRG_ASSERT(rc == BRG_OK && slot == i);
-    }
-    if (disk.token_exists) {
-        struct brg_token token = {.expires_s = UINT64_MAX, .uses_left = disk.token_uses};
-        memset(token.hash.bytes, TOKEN_GOOD, sizeof token.hash.bytes);
-        uint32_t index = 0;
-        const int rc = brg_members_add_token(&machine.members, &token, &index);
-        BRG_ASSERT(rc == BRG_OK);
-    }
-    for (uint64_t run = 1; run <= sim_opt.runs; run++) {
-        if (!disk.runs[run].exists) continue;
-        BRG_ASSERT(disk.runs[run].committed >= announced[run]); /* what was told, survives */
-        const struct brg_run_plan plan = {.run = run,
-                                          .steps = sim_opt.steps,
-                                          .checkpoint_every = sim_opt.checkpoint_every,
-                                          .task_timeout_ns = 2000 * MS,
-                                          .pull_timeout_ns = 400 * MS,
-                                          .min_workers = sim_opt.min_workers,
-                                          .state = disk.runs[run].state,
-                                          .code = sim_opt.code};
-        const int rc = brg_coord_add_run(&machine, &plan, disk.runs[run].committed,
-                                         !sim_opt.durability_checkpoint);
-        BRG_ASSERT(rc == BRG_OK);
-    }
-    feed((struct brg_coord_event){.type = BRG_EV_START, .epoch = disk.epoch});
+    sim_disk_load(&machine);
+    step((struct brg_coord_event){.type = BRG_EV_START, .epoch = sim_disk.epoch});
+    end_turn();
     if (!up) return;
     sim_push((struct sim_event){
         .at_ns = sim_now_ns + MS, .kind = SIM_OPERATOR, .incarnation = incarnation});
@@ -633,34 +534,19 @@ void sim_coordinator_event(const struct sim_event *e) {
     if (!up || e->incarnation != incarnation) return;
     switch (e->kind) {
     case SIM_TIMER:
-        if (e->id == mem.timer_id) feed((struct brg_coord_event){.type = BRG_EV_TICK});
+        if (e->id != mem.timer_id) break;
+        mem.tick_due = 1;
+        wake();
         break;
-    case SIM_TURN:
-        mem.turn_due = 0;
-        for (uint32_t i = 0; i < mem.inbox_count; i++) take(&mem.inbox[i]);
-        mem.inbox_count = 0;
-        end_turn();
-        break;
+    case SIM_TURN: turn(); break;
     case SIM_JOB:
         if (!dies_here()) finish_job();
         break;
-    case SIM_OPERATOR: operate(); break;
+    case SIM_OPERATOR:
+        sim_push((struct sim_event){
+            .at_ns = sim_now_ns + 300 * MS, .kind = SIM_OPERATOR, .incarnation = incarnation});
+        sim_operate(&machine);
+        break;
     default: BRG_ASSERT(!"not the coordinator's");
-    }
-}
-
-void sim_coordinator_end_check(void) {
-    uint32_t enrolled = 0;
-    for (uint32_t i = 0; i < disk.member_count; i++) {
-        BRG_ASSERT(sim_token_of(disk.members[i].key[0]) == TOKEN_GOOD);
-        enrolled++;
-    }
-    /* No crash spends a token without enrolling, or enrols without spending. */
-    BRG_ASSERT(enrolled + disk.token_uses == TOKEN_USES);
-    for (uint64_t run = 1; run <= sim_opt.runs; run++) {
-        if (disk.runs[run].state != BRG_RUN_FINISHED) continue;
-        BRG_ASSERT(disk.runs[run].committed == sim_opt.steps);
-        const struct sim_params got = restore(run), want = sim_reference(run, sim_opt.steps);
-        BRG_ASSERT(memcmp(&got, &want, sizeof got) == 0);
     }
 }

@@ -36,8 +36,9 @@ struct sim_params sim_initial(uint64_t run) {
     return p;
 }
 
-void sim_chunk_gradient(uint64_t run, uint64_t step, uint32_t chunk, const struct sim_params *p,
-                        double *g) {
+/* The gradient sum of one chunk at these parameters. */
+static void chunk_gradient(uint64_t run, uint64_t step, uint32_t chunk, const struct sim_params *p,
+                           double *g) {
     uint64_t h = brg_prng_mix(run, step, chunk, 7);
     for (uint32_t i = 0; i < SIM_DIM; i++) h = brg_prng_mix(h, (uint64_t)p->values[i], i, 1);
     for (uint32_t i = 0; i < SIM_DIM; i++) {
@@ -52,7 +53,7 @@ void sim_share(const struct brg_scheme *scheme, uint64_t run, uint64_t step, uin
     memset(share, 0, SIM_DIM * sizeof share[0]);
     for (uint32_t k = 0; k < recipe.count; k++) {
         double g[SIM_DIM];
-        sim_chunk_gradient(run, step, recipe.chunk[k], p, g);
+        chunk_gradient(run, step, recipe.chunk[k], p, g);
         for (uint32_t i = 0; i < SIM_DIM; i++) share[i] += recipe.coefficient[k] * g[i];
     }
 }
@@ -76,7 +77,7 @@ struct sim_params sim_reference(uint64_t run, uint64_t step) {
         int64_t sum[SIM_DIM] = {0};
         for (uint32_t c = 0; c < sim_opt.code.chunks; c++) {
             double g[SIM_DIM];
-            sim_chunk_gradient(run, next, c, &reference[run][next - 1], g);
+            chunk_gradient(run, next, c, &reference[run][next - 1], g);
             for (uint32_t i = 0; i < SIM_DIM; i++) sum[i] += (int64_t)g[i];
         }
         reference[run][next] = sim_apply(&reference[run][next - 1], sum);

@@ -6,7 +6,7 @@
 enum { EVENTS_MAX = 16384, IN_FLIGHT_MAX = 6000 };
 
 uint64_t sim_now_ns, sim_trace, sim_dispatched;
-int sim_loud, sim_healed, sim_cut[SIM_NODES_MAX][SIM_NODES_MAX];
+int sim_loud, sim_healed, sim_cut[SIM_NODES_MAX][SIM_NODES_MAX], sim_bulk_cut[SIM_NODES_MAX];
 struct sim_options sim_opt;
 
 static struct sim_event heap[EVENTS_MAX];
@@ -36,6 +36,7 @@ void sim_queue_reset(uint64_t seed) {
     sim_trace = UINT64_C(14695981039346656037);
     sim_healed = 0;
     memset(sim_cut, 0, sizeof sim_cut);
+    memset(sim_bulk_cut, 0, sizeof sim_bulk_cut);
     prng.state = seed;
 }
 
@@ -76,7 +77,23 @@ int sim_pop(struct sim_event *e) {
     return 1;
 }
 
+uint32_t sim_node_count(void) {
+    return sim_opt.workers + (sim_opt.twin_of != 0);
+}
+
+uint32_t sim_key_of(uint32_t node) {
+    return node == sim_opt.workers + 1 ? sim_opt.twin_of : node;
+}
+
+/* 1 where the bulk connection of the worker at one end does not carry this. */
+static int is_stuck(const struct sim_msg *m) {
+    const uint32_t worker = m->from == COORDINATOR ? m->to : m->from;
+    if (m->kind < MSG_SHARE) return 0;
+    return sim_bulk_cut[worker] || (m->kind == MSG_SHARE && worker == sim_opt.mute_worker);
+}
+
 void sim_transmit(struct sim_msg m) {
+    if (is_stuck(&m)) return;
     const int copies = sim_chance(sim_opt.copy) ? 2 : 1;
     for (int i = 0; i < copies; i++) {
         if (sim_cut[m.from][m.to] || sim_chance(sim_opt.loss)) continue;

@@ -5,7 +5,7 @@
 
 static struct node {
     struct brg_worker machine;
-    int up, refused, terminated;
+    int up, replaced; /* replaced: a newer process has its key */
     uint32_t incarnation;
     uint64_t timer_id, params_version, job_id;
     struct sim_params params;
@@ -16,28 +16,30 @@ static struct node {
     } shares[BRG_WORKER_SHARES_MAX];
     uint64_t seen_run, seen_step; /* proof of the highest commit; dies with the process */
 } nodes[SIM_NODES_MAX];
-
-/* A worker that lacks the right token is never to get in; with more than two workers one has none
- * that is known and one comes with one that has run out. */
-uint32_t sim_token_of(uint32_t node) {
-    if (sim_opt.workers > 4 && node == sim_opt.workers) return TOKEN_UNKNOWN;
-    return TOKEN_GOOD;
-}
+static uint64_t actions_done;
 
 void sim_workers_reset(void) {
     memset(nodes, 0, sizeof nodes);
+    actions_done = 0;
 }
 int sim_worker_up(uint32_t node) {
     return nodes[node].up;
 }
-int sim_worker_refused(uint32_t node) {
-    return nodes[node].refused;
-}
-uint32_t sim_worker_incarnation(uint32_t node) {
-    return nodes[node].incarnation;
+uint64_t sim_worker_actions_done(void) {
+    return actions_done;
 }
 
 static void perform(uint32_t id, const struct brg_worker_action *a);
+
+/* A place at which a worker may die; 1: it just did. */
+static int dies_here(uint32_t id) {
+    actions_done++;
+    const int dies = sim_opt.worker_crash_at_action != 0
+                         ? actions_done == sim_opt.worker_crash_at_action
+                         : !sim_healed && sim_chance(sim_opt.worker_action_crash);
+    if (dies) sim_worker_crash(id);
+    return dies;
+}
 
 static void feed(uint32_t id, struct brg_worker_event ev) {
     struct node *n = &nodes[id];
@@ -46,7 +48,12 @@ static void feed(uint32_t id, struct brg_worker_event ev) {
     const int rc = brg_worker_step(&n->machine, &ev, &out);
     BRG_ASSERT(rc == BRG_OK); /* the coordinator is trusted: it never says nonsense */
     brg_worker_check(&n->machine);
-    for (uint32_t i = 0; i < out.count && n->up; i++) perform(id, &out.items[i]);
+    const uint32_t incarnation = n->incarnation;
+    for (uint32_t i = 0; i < out.count && n->up; i++) {
+        if (dies_here(id)) return;
+        perform(id, &out.items[i]);
+    }
+    BRG_ASSERT(n->incarnation == incarnation);
 }
 
 static struct sim_msg from(uint32_t id, uint32_t kind, const struct brg_worker_action *a) {
@@ -90,6 +97,7 @@ static void compute(uint32_t id, const struct brg_worker_action *a) {
     BRG_ASSERT(memcmp(&n->params, &want, sizeof want) == 0); /* never stale parameters */
     uint64_t work_ns = (5 + sim_below(40)) * MS;
     if (!sim_healed && sim_chance(sim_opt.straggle)) work_ns *= 50;
+    if (!sim_healed && sim_chance(sim_opt.hang)) work_ns = 30000 * MS; /* it beats, and no more */
     n->job_id++;
     struct sim_msg m = from(id, 0, a);
     m.code = id == sim_opt.bad_worker && !sim_healed && sim_chance(100) ? BRG_ENOMEM : BRG_OK;
@@ -129,17 +137,15 @@ static void perform(uint32_t id, const struct brg_worker_action *a) {
     case BRG_WACT_CANCEL: n->job_id++; break;
     case BRG_WACT_DROP_SHARES: memset(n->shares, 0, sizeof n->shares); break;
     case BRG_WACT_DROP_PARAMS: n->params_version = UINT64_MAX; break;
-    case BRG_WACT_EXIT:
+    case BRG_WACT_EXIT: {
         n->up = 0;
-        n->refused = a->code == BRG_EPERM;
-        sim_say(n->refused ? "worker sent away" : "worker leaves", id, 0);
-        /* Who has the right token was only too early for it, and is sent once more. */
-        n->refused = n->refused && sim_token_of(id) != TOKEN_GOOD;
-        if (n->refused) break;
-        const uint64_t after_ns = (1 + sim_below(1500)) * MS; /* its machine comes back */
+        sim_say(a->code == BRG_EPERM ? "worker sent away" : "worker leaves", id, 0);
+        if (n->replaced) break; /* as long as nobody starts it by hand, it does not come back */
+        const uint64_t after_ns = (1 + sim_below(1500)) * MS; /* somebody tries once more */
         sim_push(
             (struct sim_event){.at_ns = sim_now_ns + after_ns, .kind = SIM_RESTART, .node = id});
         break;
+    }
     case BRG_WACT_ARM:
         n->timer_id++;
         if (a->at_ns == UINT64_MAX) break;
@@ -155,7 +161,7 @@ static void perform(uint32_t id, const struct brg_worker_action *a) {
 
 void sim_worker_start(uint32_t id) {
     struct node *n = &nodes[id];
-    BRG_ASSERT(!n->up && !n->refused);
+    BRG_ASSERT(!n->up);
     const uint32_t incarnation = n->incarnation + 1;
     memset(n, 0, sizeof *n);
     n->incarnation = incarnation;
@@ -183,6 +189,7 @@ void sim_worker_terminate(uint32_t id) {
 
 void sim_worker_deliver(const struct sim_msg *m) {
     struct node *n = &nodes[m->to];
+    if (m->session != n->machine.config.session) return; /* that connection is gone */
     struct brg_worker_event ev = {
         .epoch = m->epoch, .run = m->run, .step = m->step, .unit = m->unit, .attempt = m->attempt};
     switch (m->kind) {
@@ -191,8 +198,8 @@ void sim_worker_deliver(const struct sim_msg *m) {
         ev.beat_ns = 200 * MS;
         break;
     case MSG_REFUSED:
-        if (m->session != n->machine.config.session) return;
         ev.type = BRG_WEV_REFUSED;
+        n->replaced = m->code == BRG_REFUSED_SAME_KEY;
         break;
     case MSG_REHELLO: ev.type = BRG_WEV_REHELLO; break;
     case MSG_RUN: ev.type = BRG_WEV_RUN; break;
@@ -253,4 +260,12 @@ void sim_worker_event(const struct sim_event *e) {
     } else if (e->id == n->timer_id) {
         feed(e->node, (struct brg_worker_event){.type = BRG_WEV_TICK});
     }
+}
+
+void sim_workers_check_end(void) {
+    if (sim_opt.twin_of == 0) return;
+    /* Whichever started last may have been refused nothing yet; the other must have been told. */
+    const struct node *a = &nodes[sim_opt.twin_of], *b = &nodes[sim_opt.workers + 1];
+    if (!a->up || !b->up) return;
+    BRG_ASSERT(a->machine.phase == BRG_WORKER_CALLING || b->machine.phase == BRG_WORKER_CALLING);
 }
