@@ -286,6 +286,6 @@ void brg_wire_fill(const struct brg_msg *msg, struct brg_wire_filled *out) {
     case BRG_MSG_RELEASE: fill_progress(msg, out); break;
     case BRG_MSG_OPERATE:
     case BRG_MSG_OPERATE_REPLY: fill_operator(msg, out); break;
-    default: BRG_ASSERT(!"brg_wire_check lets no other type through");
+    default: BRG_ASSERT(0 && "brg_wire_check lets no other type through");
     }
 }

@@ -360,7 +360,7 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
         if (!brg_members_is_here(&c->members.items[ev->member])) return BRG_EINVAL;
         on_drain(c, ev->member, out);
         return BRG_OK;
-    default: BRG_ASSERT(!"an event type that does not exist");
+    default: BRG_ASSERT(0 && "an event type that does not exist");
     }
     return BRG_EINVAL;
 }

@@ -171,7 +171,7 @@ void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a) {
     case BRG_ACT_PERSIST_RUN: keep_run(s, a->run); break;
     case BRG_ACT_PERSIST_COMMIT: keep_commit(s, a); break;
     case BRG_ACT_PERSIST_CHECKPOINT: keep_checkpoint(s, a); break;
-    default: BRG_ASSERT(!"not a record");
+    default: BRG_ASSERT(0 && "not a record");
     }
 }
 
@@ -278,7 +278,9 @@ static int take_run(void *context, const uint8_t *key, size_t key_bytes, const u
     struct brg_store_head head;
     struct brg_record_step last;
     brg_store_head(s->store, run->record.id, &head);
-    if (head.step > 0 && brg_store_step(s->store, run->record.id, head.step, &last) == BRG_OK) {
+    if (head.step > 0) {
+        rc = brg_store_step(s->store, run->record.id, head.step, &last);
+        if (rc != BRG_OK) return rc;
         run->loss = last.loss_sum / (double)last.count;
     }
     struct brg_run_plan plan;

@@ -381,6 +381,6 @@ void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a
     case BRG_ACT_PERSIST_TOKEN:
     case BRG_ACT_PERSIST_RUN:
     case BRG_ACT_PERSIST_COMMIT:
-    case BRG_ACT_PERSIST_CHECKPOINT: BRG_ASSERT(!"records are written, not performed");
+    case BRG_ACT_PERSIST_CHECKPOINT: BRG_ASSERT(0 && "records are written, not performed");
     }
 }
