@@ -13,7 +13,7 @@ static void refuse(const struct brg_shell *s, const char *connection) {
 static void on_refused(struct brg_shell *s) {
     const struct brg_msg_refused *refused = &s->in.refused;
     if (refused->retry) {
-        brg_log_warn("attach", NULL, "the coordinator says: %s Trying again.", refused->text);
+        brg_log_warn("attach", NULL, "the coordinator says: %s (trying again)", refused->text);
     } else {
         (void)brg_why_set(s->why, BRG_EPERM, "the coordinator refused this worker: %s",
                           refused->text);

@@ -5,7 +5,6 @@
 #include "base/units.h"
 #include "worker/shell/shell.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #define AGAIN_NS (10 * BRG_NS_PER_S)
@@ -98,7 +97,11 @@ static void say_new(struct brg_shell *s) {
     const struct brg_log_field *run = BRG_FIELDS(BRG_STR("run", s->run.name));
     switch ((enum state)s->notice.state) {
     case STATE_CONNECTING:
-        brg_log_info("attach", NULL, "connecting to the coordinator at %s", s->endpoint);
+        if (s->core.epoch == 0)
+            brg_log_info("attach", NULL, "connecting to the coordinator at %s", s->endpoint);
+        else
+            brg_log_warn("attach", NULL, "lost the coordinator at %s, calling it until it is back",
+                         s->endpoint);
         break;
     case STATE_CALLING:
         brg_log_info("attach", NULL, "connected to %s, asking to be let in", s->endpoint);

@@ -11,7 +11,6 @@
 #include "worker/shell/shell.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -108,12 +107,12 @@ static void fire_timers(struct brg_shell *s) {
 static uint64_t lose_patience(struct brg_shell *s) {
     if (s->is_connected && s->core.phase != BRG_WORKER_CALLING) s->well_ns = s->now_ns;
     const uint64_t give_up_ns = s->options->give_up_ns;
+    char text[BRG_UNITS_TEXT_BYTES];
     if (give_up_ns == 0) return UINT64_MAX;
-    if (s->now_ns - s->well_ns >= give_up_ns && !s->is_over) {
-        (void)brg_why_set(s->why, BRG_ETIMEDOUT,
-                          "gave up: not attached to %s for %" PRIu64 " s%s%s", s->endpoint,
-                          give_up_ns / BRG_NS_PER_S, s->notice.trouble.text[0] != '\0' ? "; " : "",
-                          s->notice.trouble.text);
+    if (s->now_ns - s->well_ns >= give_up_ns) {
+        (void)brg_why_set(s->why, BRG_ETIMEDOUT, "gave up: not attached to %s for %s%s%s",
+                          s->endpoint, brg_duration_text(give_up_ns, text),
+                          s->notice.trouble.text[0] != '\0' ? "; " : "", s->notice.trouble.text);
         brg_shell_leave(s, s->key_refused ? BRG_EXIT_REFUSED : BRG_EXIT_TEMPORARY);
     }
     return s->well_ns + give_up_ns;
@@ -158,10 +157,10 @@ static void turn(struct brg_shell *s) {
     if (!s->is_over) take_signals(s);
     brg_shell_watch_sockets(s);
     if (!s->is_over) fire_timers(s);
+    if (s->is_over) return;
     brg_shell_send_gets(s);
     const uint64_t notice_ns = brg_shell_notice(s);
     const uint64_t patience_ns = lose_patience(s);
-    if (s->is_over) return;
     uint64_t at_ns =
         earlier(earlier(s->arm_ns, s->hello_again_ns), earlier(notice_ns, patience_ns));
     sleep_until(s, earlier(at_ns, fetch_ns(s)));
