@@ -190,9 +190,34 @@ static int start(struct brg_service *s, struct brg_why *why) {
     return rc;
 }
 
+/* With durability checkpoint an orderly end costs no step: what is not saved yet is saved now. */
+static void save_unsaved(struct brg_service *s) {
+    struct brg_why why = {{0}};
+    if (s->run == NULL || s->unsaved_count == 0) return;
+    if (s->run->version != s->core.rounds.committed) return; /* the last step is not applied yet */
+    const struct brg_coord_action act = {
+        .type = BRG_ACT_PERSIST_CHECKPOINT, .run = s->run->config.id, .step = s->run->version};
+    const int rc = brg_openrun_checkpoint(s->run, &s->runs[s->run_index].params, &why);
+    if (rc == BRG_OK) {
+        brg_service_keep(s, &act);
+    } else {
+        brg_log_warn("run", NULL, "the steps since the last checkpoint are lost: %s", why.text);
+    }
+}
+
+/* Records of the last turn, such as events, that wait for the next one. */
+static void write_rest(struct brg_service *s) {
+    if (s->exit_code != BRG_EXIT_OK || s->batch == NULL) return;
+    if (brg_store_write_synced(s->store, s->batch) != BRG_OK) {
+        brg_log_warn("coordinator", NULL, "the last events are lost: %s", brg_store_why(s->store));
+    }
+}
+
 static void stop(struct brg_service *s) {
     brg_service_drop_shares(s);
     brg_jobs_destroy(&s->jobs);
+    if (s->exit_code == BRG_EXIT_OK) save_unsaved(s);
+    write_rest(s);
     brg_openrun_close(&s->run);
     brg_source_fini(&s->params);
     brg_socket_close(&s->socket);
