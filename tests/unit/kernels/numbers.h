@@ -29,12 +29,13 @@ static inline float *numbers_new(uint64_t seed, double deviation, size_t count) 
     return x;
 }
 
-/* The largest difference, as a part of the largest expected number. */
+/* The largest difference, as a part of the largest expected number; NaN where one is NaN. */
 static inline double numbers_distance(size_t count, const float *got, const float *want) {
     double worst = 0, largest = 1e-30;
     for (size_t i = 0; i < count; i++) {
         const double difference = fabs((double)got[i] - (double)want[i]);
-        if (!(difference <= worst)) worst = difference; /* NaN becomes the worst and stays */
+        if (isnan(difference)) return NAN;
+        worst = fmax(worst, difference);
         largest = fmax(largest, fabs((double)want[i]));
     }
     return worst / largest;

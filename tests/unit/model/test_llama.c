@@ -130,6 +130,32 @@ static void llama_evaluation__finds_the_loss_of_training(void **state) {
     free(tokens);
 }
 
+/* Targets lie one token ahead: the last token of a row is only ever asked for, never shown. */
+static void llama_last_token__is_a_target(void **state) {
+    (void)state;
+    uint16_t *tokens = tokens_new(1, CONTEXT, VOCAB);
+    const struct brg_batch batch = {.samples = 1, .tokens = tokens};
+    const struct brg_model_spec spec = small(1);
+    struct network n = network_new(&spec, 1, NULL);
+    double total = 0;
+    for (uint16_t last = 0; last < VOCAB; last++) {
+        const double before = network_loss(&n, &batch);
+        tokens[CONTEXT] = last;
+        const double after = network_loss(&n, &batch);
+        if (last > 0) assert_true(before != after);
+        total += exp(-after);
+    }
+    /* Over all last tokens p(row) adds up to p(row without it). */
+    struct brg_model_spec shorter = spec;
+    shorter.context = CONTEXT - 1;
+    struct network m = network_new(&shorter, 1, NULL);
+    const double rest = exp(-network_loss(&m, &batch));
+    assert_true(fabs(total - rest) <= 1e-4 * rest);
+    network_drop(&n);
+    network_drop(&m);
+    free(tokens);
+}
+
 static void llama_token_beyond_the_vocabulary__is_refused_and_changes_nothing(void **state) {
     (void)state;
     uint16_t *tokens = tokens_new(SAMPLES, CONTEXT, VOCAB);
@@ -236,6 +262,7 @@ int main(void) {
         cmocka_unit_test(llama_batch__is_the_sum_of_its_samples),
         cmocka_unit_test(llama_largest_vocabulary__is_computed_in_blocks_of_rows),
         cmocka_unit_test(llama_evaluation__finds_the_loss_of_training),
+        cmocka_unit_test(llama_last_token__is_a_target),
         cmocka_unit_test(llama_token_beyond_the_vocabulary__is_refused_and_changes_nothing),
         cmocka_unit_test(llama_other_workspace__gives_the_same_bits),
         cmocka_unit_test(llama_beside_other_threads__gives_the_same_bits),
