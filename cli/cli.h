@@ -52,7 +52,7 @@ struct brg_cli_args {
         const char *value;
     } values[BRG_CLI_VALUES_MAX];
     uint32_t argument_count;
-    char **arguments; /* [argument_count], in argv: sorted to its end */
+    char **arguments; /* [argument_count], gathered in argv */
 };
 
 #define BRG_CLI_GO (-1) /* not an exit code: carry on */
@@ -100,10 +100,11 @@ BRG_CHECK int brg_cli_log(const struct brg_cli_args *args);
         .text = "text or json: how each line of the log looks on standard error."                  \
     }
 
-/* brg_cli_wrong - "brigade VERB: sentence" and where the help is, to standard error; 64. */
+/* brg_cli_wrong - "brigade VERB: sentence." and where the help is, to standard error; returns 64.
+ * Both functions add the full stop where there is none, and make control characters harmless. */
 BRG_PRINTF(2, 3) int brg_cli_wrong(const struct brg_cli_verb *verb, const char *format, ...);
 
-/* brg_cli_fail - "brigade VERB: sentence" to standard error; returns `exit_code`. */
+/* brg_cli_fail - "brigade VERB: sentence." to standard error; returns `exit_code`. */
 BRG_PRINTF(3, 4)
 int brg_cli_fail(const struct brg_cli_verb *verb, int exit_code, const char *format, ...);
 
@@ -134,7 +135,7 @@ const char *brg_cli_closest(const char *typed, const char *const *names, uint32_
  * can move the cursor. */
 void brg_cli_put(FILE *out, const char *text);
 
-#define BRG_CLI_PATH_BYTES 4096u
+#define BRG_CLI_PATH_BYTES 3840u /* of a folder: names of files fit behind it in 4096 */
 
 /* brg_cli_state_dir - the coordinator's state folder: --state, BRIGADE_STATE,
  * $XDG_STATE_HOME/brigade-coordinator, ~/.local/state/brigade-coordinator.

@@ -1,0 +1,70 @@
+/* verb_steer.c - pause, resume and stop: one question each about one run. */
+#include "cli/client.h"
+
+#include <inttypes.h>
+
+static const struct brg_cli_flag flags[] = {BRG_CLI_CLIENT_FLAGS};
+#define FLAGS .flag_count = sizeof flags / sizeof flags[0], .flags = flags
+
+static const struct brg_cli_verb pause_verb = {
+    .name = "pause",
+    .arguments = "RUN",
+    .summary = "let a run rest after the step in flight",
+    .about = "No new step is begun, a checkpoint is kept, and the next run in the queue has its\n"
+             "turn. 'brigade resume' goes on at the same step. RUN is a number or a name from\n"
+             "'brigade runs'.\n",
+    .examples = "$ brigade pause kjv-tiny\n",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    FLAGS,
+};
+
+static const struct brg_cli_verb resume_verb = {
+    .name = "resume",
+    .arguments = "RUN",
+    .summary = "let a paused run go on",
+    .about = "The run goes on at the step at which it was paused, when it is its turn. RUN is a\n"
+             "number or a name from 'brigade runs'.\n",
+    .examples = "$ brigade resume kjv-tiny\n",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    FLAGS,
+};
+
+static const struct brg_cli_verb stop_verb = {
+    .name = "stop",
+    .arguments = "RUN",
+    .summary = "end a run for good",
+    .about = "Ends the run where it is. What was trained so far stays on disk; the run itself\n"
+             "cannot be taken up again. RUN is a number or a name from 'brigade runs'.\n",
+    .examples = "$ brigade stop 3\n",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    FLAGS,
+};
+
+static int steer(const struct brg_cli_verb *verb, int argc, char **argv) {
+    struct brg_cli_args args;
+    cJSON *reply = NULL;
+
+    int rc = brg_cli_parse(verb, argc, argv, &args);
+    if (rc != BRG_CLI_GO) return rc;
+    rc = brg_client_ask(&args, verb->name, brg_client_run(args.arguments[0]), &reply);
+    if (rc != BRG_CLI_GO) return rc;
+    printf("run %" PRIu64 " is %s\n", brg_json_u64(reply, "run"),
+           brg_json_text(reply, "state", "-"));
+    cJSON_Delete(reply);
+    return BRG_EXIT_OK;
+}
+
+int brg_cli_pause(int argc, char **argv) {
+    return steer(&pause_verb, argc, argv);
+}
+
+int brg_cli_resume(int argc, char **argv) {
+    return steer(&resume_verb, argc, argv);
+}
+
+int brg_cli_stop(int argc, char **argv) {
+    return steer(&stop_verb, argc, argv);
+}
