@@ -1,5 +1,5 @@
-/* operator.c - the verbs of the operator: JSON in, JSON out. Each is answered once what it changed
- * is on disk. */
+/* operator.c - the verbs of the operator (docs/OPERATOR.md): JSON in, JSON out. Each is answered
+ * once what it changed is on disk. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

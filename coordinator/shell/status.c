@@ -1,4 +1,4 @@
-/* status.c - what the operator is shown, as JSON. docs/PROTOCOL.md lists the fields. */
+/* status.c - what the operator is shown, as JSON; docs/OPERATOR.md lists the fields. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
