@@ -255,7 +255,14 @@ static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
     if (rc != BRG_OK) return rc;
     brg_members_heard(&c->members, ev->member, ev->now_ns);
     switch (ev->type) {
-    case BRG_EV_BEAT: brg_rounds_beat(&c->rounds, &c->members, ev, out); break;
+    case BRG_EV_BEAT:
+        if (member->state == BRG_MEMBER_DRAINING) {
+            /* It is still here: the word that it may go was lost. One that the operator drains
+             * does not ask for it by itself. */
+            c->members.items[ev->member].drain_acked = 0;
+        }
+        brg_rounds_beat(&c->rounds, &c->members, ev, out);
+        break;
     case BRG_EV_FAULT: brg_rounds_fault(&c->rounds, &c->members, ev, out); break;
     case BRG_EV_DRAIN: on_drain(c, ev->member, out); break;
     case BRG_EV_BYE: depart(c, ev->member, BRG_MEMBER_LEFT, BRG_NOTE_LEFT, out); break;

@@ -1,10 +1,10 @@
 /* sim.h - the coordinator's and the workers' pure machines on virtual time, under everything that
  * can go wrong, with integer gradients so that "exact" means equal.
  *
- *   brigade_sim SEED             one run, a line for each thing worth seeing
- *   brigade_sim --runs N FROM    N runs from seed FROM on; every 16th runs twice and must repeat
- *   brigade_sim --every-action K kills the coordinator, and then a worker, at each action, K seeds
- *   brigade_sim --seeds FILE     the seeds of a file
+ *   brigade_sim SEED             one run, a line for each thing worth seeing; with SIM_MESSAGES in
+ * the environment, one for each message too brigade_sim --runs N FROM    N runs from seed FROM on;
+ * every 16th runs twice and must repeat brigade_sim --every-action K kills the coordinator, and
+ * then a worker, at each action, K seeds brigade_sim --seeds FILE     the seeds of a file
  *
  *   sim_queue.c        clock, generator, event queue, trace digest, network
  *   sim_disk.c         what survives the coordinator: records, logs and checkpoints, torn or not
@@ -94,7 +94,7 @@ struct sim_event {
 };
 
 extern uint64_t sim_now_ns, sim_trace, sim_dispatched;
-extern int sim_loud;
+extern int sim_loud; /* 1: says what happens; 2: messages too */
 
 void sim_queue_reset(uint64_t seed);
 void sim_push(struct sim_event e);

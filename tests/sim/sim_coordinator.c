@@ -184,7 +184,7 @@ static void finish_job(void) {
         answer.type = BRG_EV_CHECKPOINTED;
         break;
     case BRG_ACT_TRUNCATE_LOG: sim_log_truncate(job.run, job.step); break;
-    default: BRG_ASSERT(!"not a job");
+    default: BRG_ASSERT(0 && "not a job");
     }
     run_jobs();
     if (answer.type != 0) sim_coordinator_feed(answer);
@@ -301,7 +301,7 @@ static void perform(const struct brg_coord_action *a) {
                                     .id = ++mem.timer_id});
         break;
     case BRG_ACT_NOTE: break;
-    default: BRG_ASSERT(!"an action that does not exist, or a HALT that is not the end");
+    default: BRG_ASSERT(0 && "an action that does not exist, or a HALT that is not the end");
     }
 }
 
@@ -449,7 +449,7 @@ static void take(const struct sim_msg *m) {
         ev.code = BRG_ENOENT;
         break;
     case MSG_SHARE: take_share(m, &ev); return;
-    default: BRG_ASSERT(!"a message that workers do not send");
+    default: BRG_ASSERT(0 && "a message that workers do not send");
     }
     step(ev);
 }
@@ -547,6 +547,6 @@ void sim_coordinator_event(const struct sim_event *e) {
             .at_ns = sim_now_ns + 300 * MS, .kind = SIM_OPERATOR, .incarnation = incarnation});
         sim_operate(&machine);
         break;
-    default: BRG_ASSERT(!"not the coordinator's");
+    default: BRG_ASSERT(0 && "not the coordinator's");
     }
 }

@@ -157,7 +157,7 @@ void sim_disk_write(void) {
             sim_disk.runs[run].checkpoint = r->action.step;
             if (sim_opt.durability_checkpoint) sim_disk.runs[run].committed = r->action.step;
             break;
-        default: BRG_ASSERT(!"not a record");
+        default: BRG_ASSERT(0 && "not a record");
         }
     }
     batch_count = 0;

@@ -135,7 +135,7 @@ static void dispatch(const struct sim_event *e) {
     case SIM_NEMESIS:
         if (!sim_healed) nemesis();
         break;
-    default: BRG_ASSERT(!"an event that does not exist");
+    default: BRG_ASSERT(0 && "an event that does not exist");
     }
 }
 
@@ -155,11 +155,24 @@ static void heal(void) {
     sim_say("healed", 0, 0);
 }
 
+static void describe(void) {
+    static const char *codes[] = {"?", "none", "frc", "cyclic"};
+    if (!sim_loud) return;
+    printf("%u workers, %u runs of %" PRIu64 " steps, %s n %u s %u policy %u, durability %s\n",
+           sim_opt.workers, sim_opt.runs, sim_opt.steps, codes[sim_opt.code.kind], sim_opt.code.n,
+           sim_opt.code.s, sim_opt.code.policy,
+           sim_opt.durability_checkpoint ? "checkpoint" : "step");
+    printf("loss %u copy %u delay %u ms, bad %u mute %u twin of %u, run that cannot open %u%s\n",
+           sim_opt.loss, sim_opt.copy, sim_opt.delay_ms, sim_opt.bad_worker, sim_opt.mute_worker,
+           sim_opt.twin_of, sim_opt.broken_run, sim_opt.forgets ? ", the store forgets" : "");
+}
+
 static int is_over(void) {
     return sim_all_ended() || sim_coordinator_halted();
 }
 
 static uint64_t run(void) {
+    describe();
     sim_model_reset();
     sim_disk_reset();
     sim_coordinator_reset();
@@ -275,7 +288,7 @@ static int from_file(const char *path) {
 int main(int argc, char **argv) {
     (void)signal(SIGABRT, on_abort);
     if (argc == 2) {
-        sim_loud = 1;
+        sim_loud = getenv("SIM_MESSAGES") != NULL ? 2 : 1;
         (void)setvbuf(stdout, NULL, _IOLBF, 0); /* an abort must not swallow the last lines */
         const uint64_t h = random_run(strtoull(argv[1], NULL, 10));
         printf("passed: %" PRIu64 " events, %" PRIu64 " steps committed, trace digest %016" PRIx64

@@ -93,6 +93,12 @@ static int is_stuck(const struct sim_msg *m) {
 }
 
 void sim_transmit(struct sim_msg m) {
+    static const char *names[] = {
+        "> hello",    "> beat",      "> done",    "> fault",      "> drain", "> bye",
+        "< welcome",  "< refused",   "< rehello", "< run",        "< task",  "< commit",
+        "< release",  "< drain ack", "> share",   "> share gone", "< want",  "> get params",
+        "> get data", "< params",    "< data"};
+    if (sim_loud > 1) sim_say(names[m.kind], m.from == COORDINATOR ? m.to : m.from, m.step);
     if (is_stuck(&m)) return;
     const int copies = sim_chance(sim_opt.copy) ? 2 : 1;
     for (int i = 0; i < copies; i++) {

@@ -155,7 +155,7 @@ static void perform(uint32_t id, const struct brg_worker_action *a) {
                                     .incarnation = n->incarnation,
                                     .id = n->timer_id});
         break;
-    default: BRG_ASSERT(!"an action that does not exist");
+    default: BRG_ASSERT(0 && "an action that does not exist");
     }
 }
 
@@ -226,7 +226,7 @@ void sim_worker_deliver(const struct sim_msg *m) {
         memcpy(n->params.values, m->values, sizeof n->params.values);
         ev.type = BRG_WEV_PARAMS;
         break;
-    default: BRG_ASSERT(!"a message that the coordinator does not send");
+    default: BRG_ASSERT(0 && "a message that the coordinator does not send");
     }
     feed(m->to, ev);
 }
