@@ -108,6 +108,13 @@ int brg_cli_words(const char *parent, const char *about, const struct brg_cli_wo
         if (strcmp(argv[1], words[i].name) == 0) return words[i].run(argc - 1, argv + 1);
         names[i] = words[i].name;
     }
+    if (argv[1][0] == '-') {
+        fprintf(stderr,
+                "brigade %s: the word comes before the flags: brigade %s WORD --flag. See "
+                "'brigade %s --help'.\n",
+                parent, parent, parent);
+        return BRG_EXIT_USAGE;
+    }
     const char *near = brg_cli_closest(argv[1], names, count);
     fprintf(stderr, "brigade %s: there is no '", parent);
     brg_cli_put(stderr, argv[1]);

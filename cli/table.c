@@ -73,13 +73,16 @@ void brg_table_print(const struct brg_table *t, uint32_t indent, FILE *out) {
         if (cell > width[column]) width[column] = cell;
     }
     for (uint32_t row = 0; row < rows; row++) {
+        char **cells = &t->cells[row * t->columns];
+        uint32_t used = t->columns; /* blanks at the end of a line are left out */
+        while (used > 1 && cells[used - 1][0] == 0) used--;
         fprintf(out, "%*s", (int)indent, "");
-        for (uint32_t column = 0; column < t->columns; column++) {
-            const char *cell = t->cells[row * t->columns + column];
+        for (uint32_t column = 0; column < used; column++) {
+            const char *cell = cells[column];
             uint32_t is_right = t->cells[column][0] == '>';
             if (row == 0) cell += is_right;
             int gap = (int)(width[column] - width_of(cell));
-            uint32_t is_last = column + 1 == t->columns;
+            uint32_t is_last = column + 1 == used;
             if (is_right) fprintf(out, "%*s", gap, "");
             brg_cli_put(out, cell);
             if (!is_right && !is_last) fprintf(out, "%*s", gap, "");

@@ -81,16 +81,19 @@ static void print_table(const cJSON *all) {
     brg_table_fini(&t);
 }
 
-/* Moves the list `key` of `from` behind that of `to`; returns how many there were. */
-static uint32_t move_list(cJSON *from, cJSON *to, const char *key) {
-    cJSON *source = cJSON_GetObjectItemCaseSensitive(from, key);
-    cJSON *target = cJSON_GetObjectItemCaseSensitive(to, key);
+/* Moves the points of an answer behind those there are; returns how many. The looks at held-out
+ * data come whole with each answer. */
+static uint32_t take_page(cJSON *reply, cJSON *all) {
+    cJSON *points = cJSON_GetObjectItemCaseSensitive(reply, "points");
+    cJSON *held = cJSON_DetachItemFromObjectCaseSensitive(reply, "held_out");
+    cJSON *target = cJSON_GetObjectItemCaseSensitive(all, "points");
     uint32_t count = 0;
-    for (cJSON *item = cJSON_IsArray(source) ? source->child : NULL; item != NULL; count++) {
+    for (cJSON *item = cJSON_IsArray(points) ? points->child : NULL; item != NULL; count++) {
         cJSON *next = item->next;
-        (void)cJSON_AddItemToArray(target, cJSON_DetachItemViaPointer(source, item));
+        (void)cJSON_AddItemToArray(target, cJSON_DetachItemViaPointer(points, item));
         item = next;
     }
+    if (held != NULL) (void)cJSON_ReplaceItemInObjectCaseSensitive(all, "held_out", held);
     return count;
 }
 
@@ -106,8 +109,7 @@ static int fetch(struct brg_client *c, const char *run, uint64_t from, cJSON *al
         for (const cJSON *p = brg_json_first(reply, "points"); p != NULL; p = p->next) {
             last = brg_json_u64(p, "step");
         }
-        uint32_t count = move_list(reply, all, "points");
-        (void)move_list(reply, all, "held_out");
+        uint32_t count = take_page(reply, all);
         cJSON_Delete(reply);
         if (count == 0 || last < from) break; /* nothing new: that was all */
         from = last + 1;

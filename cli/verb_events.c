@@ -1,17 +1,21 @@
 #include "cli/client.h"
+#include "cli/view.h"
 
 #include <inttypes.h>
 #include <time.h>
 
 #define FOLLOW_EVERY_S 1
-#define PAGES_MAX 100000u /* of one answer each: more than a store is likely to hold */
+#define LIMIT_MAX 4000u /* what one answer has room for */
 
 static const struct brg_cli_flag flags[] = {
     {.name = "after",
      .value = "NUMBER",
      .fallback = "0",
      .text = "Only events with a larger number than this."},
-    {.name = "limit", .value = "COUNT", .fallback = "1000", .text = "At most so many events."},
+    {.name = "limit",
+     .value = "COUNT",
+     .fallback = "200",
+     .text = "The newest so many of them, 4000 at most."},
     {.name = "follow", .text = "Go on and print what happens, until interrupted."},
     {.name = "json", .text = "One JSON object a line."},
     BRG_CLI_CLIENT_FLAGS,
@@ -38,25 +42,21 @@ static void print_event(const cJSON *e, int as_json) {
     printf("%6" PRIu64 "  %s  ", brg_json_u64(e, "sequence"), brg_json_text(e, "time", "-"));
     brg_cli_put(stdout, brg_json_text(e, "kind", "-"));
     fputs("  ", stdout);
-    brg_cli_put(stdout, brg_json_text(e, "text", ""));
+    brg_view_event(e, stdout);
     fputc('\n', stdout);
 }
 
-/* Prints one answer's events; *after and *left move on. *count: how many there were. */
-static int one_page(struct brg_client *c, uint64_t *after, uint64_t *left, int as_json,
-                    uint64_t *count) {
+/* Asks for the newest `limit` events behind *after and prints them; *after moves on. */
+static int one_look(struct brg_client *c, uint64_t *after, uint64_t limit, int as_json) {
     struct brg_why why;
     cJSON *reply = NULL, *request = cJSON_CreateObject();
-    *count = 0;
     (void)cJSON_AddNumberToObject(request, "after", (double)*after);
-    (void)cJSON_AddNumberToObject(request, "limit", (double)(*left < 500 ? *left : 500));
+    (void)cJSON_AddNumberToObject(request, "limit", (double)limit);
     int rc = brg_client_call(c, "events", request, &reply, &why);
     if (rc != BRG_CLI_GO) return brg_cli_fail(&verb, rc, "%s", why.text);
-    for (const cJSON *e = brg_json_first(reply, "events"); e != NULL && *left > 0; e = e->next) {
+    for (const cJSON *e = brg_json_first(reply, "events"); e != NULL; e = e->next) {
         print_event(e, as_json);
         if (brg_json_u64(e, "sequence") > *after) *after = brg_json_u64(e, "sequence");
-        (*left)--;
-        (*count)++;
     }
     cJSON_Delete(reply);
     return BRG_CLI_GO;
@@ -66,19 +66,19 @@ int brg_cli_events(int argc, char **argv) {
     const struct timespec pause = {.tv_sec = FOLLOW_EVERY_S};
     struct brg_cli_args args;
     struct brg_client *c = NULL;
-    uint64_t after = 0, left = 0, count = 0;
+    uint64_t after = 0, limit = 0;
 
     int rc = brg_cli_parse(&verb, argc, argv, &args);
     if (rc == BRG_CLI_GO) rc = brg_cli_number(&args, "after", 0, UINT64_C(1) << 53, &after);
-    if (rc == BRG_CLI_GO) rc = brg_cli_number(&args, "limit", 1, 1000000000, &left);
+    if (rc == BRG_CLI_GO) rc = brg_cli_number(&args, "limit", 1, LIMIT_MAX, &limit);
     if (rc == BRG_CLI_GO) rc = brg_client_open(&args, &c);
     if (rc != BRG_CLI_GO) return rc;
     int as_json = brg_cli_given(&args, "json"), follows = brg_cli_given(&args, "follow");
-    for (uint32_t page = 0; (page < PAGES_MAX || follows) && left > 0; page++) {
-        rc = one_page(c, &after, &left, as_json, &count);
-        if (rc != BRG_CLI_GO || (count == 0 && !follows)) break;
-        if (fflush(stdout) != 0) break; /* whoever read this has left */
-        if (count == 0) (void)nanosleep(&pause, NULL);
+    rc = one_look(c, &after, limit, as_json);
+    /* Until interrupted, or until whoever reads this has left. */
+    while (follows && rc == BRG_CLI_GO && fflush(stdout) == 0) {
+        (void)nanosleep(&pause, NULL);
+        rc = one_look(c, &after, LIMIT_MAX, as_json);
     }
     brg_client_close(&c);
     return rc == BRG_CLI_GO ? BRG_EXIT_OK : rc;

@@ -50,7 +50,7 @@ struct watch {
     uint64_t every_ns;
     int as_json, in_place;
     uint32_t drawn_lines; /* of the last frame, to go back over */
-    char last[1024];      /* the last line printed, so that only changes are */
+    char last[128];       /* what the last line was about, so that only changes are printed */
 };
 
 /* Sends one frame over the one before. Lines are cut at the terminal's width, since a wrapped line
@@ -78,21 +78,44 @@ static void draw(struct watch *w, const char *frame) {
     (void)fflush(stdout);
 }
 
-static void print_line(struct watch *w, const char *line) {
+/* A line that is about something else than the last one. */
+static void print_line(struct watch *w, const char *about, const char *line) {
     struct tm tm;
     time_t now = time(NULL);
     char text[32];
-    if (strcmp(line, w->last) == 0) return;
-    (void)snprintf(w->last, sizeof w->last, "%s", line);
+    if (strncmp(about, w->last, sizeof w->last - 1) == 0) return;
+    (void)snprintf(w->last, sizeof w->last, "%s", about);
     (void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
     printf("%s %s\n", text, line);
     (void)fflush(stdout);
 }
 
+/* What a line is about: the run's state and step; the open run's phase where nothing moves. */
+static void about_run(const cJSON *status, const cJSON *run, char *out, size_t size) {
+    const cJSON *open = brg_json_object(status, "open");
+    const char *phase = brg_json_text(open, "phase", "");
+    (void)snprintf(out, size, "%s %" PRIu64 " %.40s", brg_json_text(run, "state", ""),
+                   brg_json_u64(run, "step"), strncmp(phase, "waiting", 7) == 0 ? phase : "");
+}
+
+static int render(struct watch *w, const cJSON *status, const cJSON *run) {
+    char *text = NULL, about[sizeof w->last];
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+    if (memory == NULL) return brg_cli_fail(&verb, BRG_EXIT_FAILED, "out of memory");
+    if (w->in_place) brg_view_status(status, memory);
+    if (!w->in_place) brg_view_line(status, run, memory);
+    if (fclose(memory) == 0 && w->in_place) draw(w, text);
+    if (text != NULL && !w->in_place) {
+        about_run(status, run, about, sizeof about);
+        print_line(w, about, text);
+    }
+    free(text);
+    return BRG_CLI_GO;
+}
+
 /* Shows one status. *is_over: 1 once the run watched has ended, or there is none to watch. */
 static int show(struct watch *w, const cJSON *status, int *is_over, int *exit_code) {
-    char *text = NULL;
-    size_t size = 0;
     const cJSON *run = brg_view_find_run(status, w->run[0] != 0 ? w->run : w->wanted);
 
     if (run == NULL && w->wanted != NULL) {
@@ -105,14 +128,8 @@ static int show(struct watch *w, const cJSON *status, int *is_over, int *exit_co
                      ? BRG_EXIT_FAILED
                      : BRG_EXIT_OK;
     if (w->as_json) return brg_json_print(status, stdout) == BRG_OK ? BRG_CLI_GO : BRG_EXIT_FAILED;
-    FILE *memory = open_memstream(&text, &size);
-    if (memory == NULL) return brg_cli_fail(&verb, BRG_EXIT_FAILED, "out of memory");
-    if (w->in_place) brg_view_status(status, memory);
-    if (!w->in_place) brg_view_line(status, memory);
-    if (fclose(memory) == 0 && w->in_place) draw(w, text);
-    if (!w->in_place && text != NULL && !*is_over) print_line(w, text);
-    free(text);
-    return BRG_CLI_GO;
+    if (*is_over && !w->in_place) return BRG_CLI_GO; /* say_end has the line */
+    return render(w, status, run);
 }
 
 static void say_end(const cJSON *status, const char *id) {
@@ -152,7 +169,7 @@ static int watch(struct watch *w) {
             char line[sizeof why.text + 32];
             (void)snprintf(line, sizeof line, "waiting: %s", why.text);
             if (!w->as_json && w->in_place) draw(w, line);
-            if (!w->as_json && !w->in_place) print_line(w, line);
+            if (!w->as_json && !w->in_place) print_line(w, line, line);
             rest(w->every_ns);
             continue;
         }

@@ -2,6 +2,7 @@
 #include "cli/client.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static const struct brg_cli_flag flags[] = {BRG_CLI_CLIENT_FLAGS};
 #define FLAGS .flag_count = sizeof flags / sizeof flags[0], .flags = flags
@@ -43,7 +44,8 @@ static const struct brg_cli_verb stop_verb = {
     FLAGS,
 };
 
-static int steer(const struct brg_cli_verb *verb, int argc, char **argv) {
+/* The answer tells the state at that instant; what was asked for may come with the next step. */
+static int steer(const struct brg_cli_verb *verb, const char *wanted, int argc, char **argv) {
     struct brg_cli_args args;
     cJSON *reply = NULL;
 
@@ -51,20 +53,24 @@ static int steer(const struct brg_cli_verb *verb, int argc, char **argv) {
     if (rc != BRG_CLI_GO) return rc;
     rc = brg_client_ask(&args, verb->name, brg_client_run(args.arguments[0]), &reply);
     if (rc != BRG_CLI_GO) return rc;
-    printf("run %" PRIu64 " is %s\n", brg_json_u64(reply, "run"),
-           brg_json_text(reply, "state", "-"));
+    const char *state = brg_json_text(reply, "state", "-");
+    printf("run %" PRIu64 " is %s", brg_json_u64(reply, "run"), state);
+    if (wanted != NULL && strcmp(state, wanted) != 0) {
+        printf(" and will be %s once the step in flight is over", wanted);
+    }
+    putchar('\n');
     cJSON_Delete(reply);
     return BRG_EXIT_OK;
 }
 
 int brg_cli_pause(int argc, char **argv) {
-    return steer(&pause_verb, argc, argv);
+    return steer(&pause_verb, "paused", argc, argv);
 }
 
 int brg_cli_resume(int argc, char **argv) {
-    return steer(&resume_verb, argc, argv);
+    return steer(&resume_verb, NULL, argc, argv);
 }
 
 int brg_cli_stop(int argc, char **argv) {
-    return steer(&stop_verb, argc, argv);
+    return steer(&stop_verb, "stopped", argc, argv);
 }

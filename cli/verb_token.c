@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 static const struct brg_cli_flag create_flags[] = {
     {.name = "expires",
@@ -106,6 +107,17 @@ static const struct brg_cli_verb list_verb = {
     .flags = list_flags,
 };
 
+/* Times in this form and zone are in the order of their text. */
+static const char *state_of(const cJSON *token) {
+    struct tm tm;
+    char now_text[32] = "";
+    time_t now = time(NULL);
+    (void)strftime(now_text, sizeof now_text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    if (brg_json_is_true(token, "revoked")) return "revoked";
+    if (strcmp(brg_json_text(token, "expires", now_text), now_text) < 0) return "expired";
+    return brg_json_u64(token, "uses_left") == 0 ? "used up" : "good";
+}
+
 static int token_list(int argc, char **argv) {
     static const char *const headings[] = {">TOKEN", "LABEL", "EXPIRES", ">USES LEFT", "STATE"};
     struct brg_cli_args args;
@@ -128,11 +140,7 @@ static int token_list(int argc, char **argv) {
         brg_table_cell(&table, "%s", brg_json_text(t, "label", ""));
         brg_table_cell(&table, "%s", brg_json_text(t, "expires", "-"));
         brg_table_cell(&table, "%" PRIu64, brg_json_u64(t, "uses_left"));
-        brg_table_cell(&table, "%s",
-                       brg_json_is_true(t, "revoked")      ? "revoked"
-                       : brg_json_u64(t, "uses_left") == 0 ? "used up"
-                       : brg_json_is_true(t, "expired")    ? "expired"
-                                                           : "good");
+        brg_table_cell(&table, "%s", state_of(t));
     }
     brg_table_print(&table, 0, stdout);
     brg_table_fini(&table);

@@ -89,11 +89,10 @@ static const struct brg_cli_verb verb = {
              "Exit codes: 0 left in order; 64 wrong command line; 69 refused for good, do not\n"
              "restart; 74 disk full or broken; 75 no coordinator for now, restart; 78 key, token\n"
              "or folder is not usable, do not restart.\n",
-    .examples = "# join for the first time, with the token in a file only you can read\n"
-                "brigade worker --join 'brigade://KEY@10.0.0.1:7420' --token-file token\n"
-                "# a second worker on this machine that stalls in a tenth of the steps\n"
-                "brigade worker --join 'brigade://KEY@10.0.0.1:7420' --token-file token \\\n"
-                "    --state ~/second --name second --fault stall:for=2s,share=0.1,seed=7\n",
+    .examples = "$ brigade worker --join 'brigade://KEY@10.0.0.1:7420' --token-file token\n"
+                "  # a second worker on this machine, that stalls in a tenth of the steps:\n"
+                "$ brigade worker --join 'brigade://KEY@10.0.0.1:7420' --token-file token \\\n"
+                "      --state ~/second --name second --fault stall:for=2s,share=0.1,seed=7\n",
     .flag_count = sizeof flags / sizeof *flags,
     .flags = flags,
 };

@@ -10,6 +10,8 @@
 const char *brg_view_seconds(double s, char *out) {
     if (isnan(s) || s < 0 || s > 1e9) {
         (void)snprintf(out, BRG_VIEW_TEXT_BYTES, "-");
+    } else if (s > 0 && s < 0.1) {
+        (void)snprintf(out, BRG_VIEW_TEXT_BYTES, "%.1f ms", s * 1e3);
     } else if (s < 10) {
         (void)snprintf(out, BRG_VIEW_TEXT_BYTES, "%.2f s", s);
     } else if (s < 60) {
@@ -57,7 +59,8 @@ int brg_view_is_late(const cJSON *status, const cJSON *worker) {
     const cJSON *open = brg_json_object(status, "open"), *task = brg_json_object(worker, "task");
     if (strcmp(brg_json_text(worker, "state", ""), "suspect") == 0) return 1;
     if (open == NULL || task == NULL) return 0;
-    if (brg_json_u64(task, "step") < brg_json_u64(open, "step")) return 1;
+    /* open.step is the last one committed: whoever is still at it was not waited for. */
+    if (brg_json_u64(task, "step") <= brg_json_u64(open, "step")) return 1;
     uint64_t unit = brg_json_u64(task, "unit");
     for (const cJSON *u = brg_json_first(open, "units"); u != NULL; u = u->next) {
         if (brg_json_u64(u, "unit") != unit) continue;
@@ -209,6 +212,13 @@ static void put_workers(const cJSON *status, FILE *out) {
     brg_table_fini(&t);
 }
 
+void brg_view_event(const cJSON *event, FILE *out) {
+    const char *worker = brg_json_text(event, "worker", "");
+    brg_cli_put(out, worker);
+    if (worker[0] != 0) fputs(": ", out);
+    brg_cli_put(out, brg_json_text(event, "text", ""));
+}
+
 static void put_events(const cJSON *status, FILE *out) {
     const cJSON *e = brg_json_first(status, "events");
     if (e == NULL) return;
@@ -217,15 +227,17 @@ static void put_events(const cJSON *status, FILE *out) {
         const char *time = brg_json_text(e, "time", "");
         /* The time of day of an RFC 3339 time; 'brigade events' has it in full. */
         fprintf(out, "  %.8s  ", strlen(time) >= 19 ? time + 11 : "");
-        brg_cli_put(out, brg_json_text(e, "text", ""));
+        brg_view_event(e, out);
         fputc('\n', out);
     }
 }
 
 void brg_view_status(const cJSON *status, FILE *out) {
     char text[BRG_VIEW_TEXT_BYTES];
-    fputs("coordinator ", out);
-    brg_cli_put(out, brg_json_text(status, "version", ""));
+    const char *version = brg_json_text(status, "version", NULL);
+    fputs("coordinator", out);
+    if (version != NULL) fputc(' ', out);
+    if (version != NULL) brg_cli_put(out, version);
     fprintf(out, ", up %s, epoch %" PRIu64 "\njoin: ",
             brg_view_seconds(brg_json_number(status, "uptime_s"), text),
             brg_json_u64(status, "epoch"));
@@ -240,11 +252,13 @@ void brg_view_status(const cJSON *status, FILE *out) {
     put_events(status, out);
 }
 
-void brg_view_line(const cJSON *status, FILE *out) {
+void brg_view_line(const cJSON *status, const cJSON *run, FILE *out) {
     const cJSON *open = brg_json_object(status, "open");
     char a[BRG_VIEW_TEXT_BYTES], b[BRG_VIEW_TEXT_BYTES];
-    if (open == NULL) {
-        fputs("no run is under way", out);
+    if (open == NULL || brg_json_u64(open, "run") != brg_json_u64(run, "run")) {
+        fprintf(out, "run %" PRIu64 " %s step %" PRIu64 "/%" PRIu64, brg_json_u64(run, "run"),
+                brg_json_text(run, "state", ""), brg_json_u64(run, "step"),
+                brg_json_u64(run, "steps"));
         return;
     }
     struct crew crew = count_crew(status);
@@ -253,8 +267,11 @@ void brg_view_line(const cJSON *status, FILE *out) {
             brg_json_u64(open, "steps"));
     fprintf(out, " loss %s held-out %s", loss_text(brg_json_number(open, "loss"), a),
             loss_text(brg_json_number(open, "held_out_loss"), b));
-    fprintf(out, " %s/step %s %s/s", brg_view_seconds(brg_json_number(open, "seconds_per_step"), a),
-            brg_view_count(brg_json_number(open, "targets_per_second"), b),
-            brg_json_text(open, "targets", "targets"));
+    if (!isnan(brg_json_number(open, "seconds_per_step"))) {
+        fprintf(out, " %s/step %s %s/s",
+                brg_view_seconds(brg_json_number(open, "seconds_per_step"), a),
+                brg_view_count(brg_json_number(open, "targets_per_second"), b),
+                brg_json_text(open, "targets", "targets"));
+    }
     fprintf(out, " workers %u in, %u late, %u away", crew.in, crew.late, crew.away);
 }
