@@ -60,9 +60,13 @@ static int read_event(struct brg_socket *s, struct brg_socket_event *out) {
     memcpy(&out->value, (const uint8_t *)first.data + sizeof event, sizeof out->value);
     out->type = type_of(event);
     out->is_listening = s->zap != NULL;
-    const size_t fits_bytes = sizeof out->address - 1;
-    memcpy(out->address, second.data,
-           second.size_bytes < fits_bytes ? second.size_bytes : fits_bytes);
+    if (s->zap == NULL) { /* libzmq's own form of the address is not what the user wrote */
+        memcpy(out->address, s->dialled, sizeof out->address);
+    } else {
+        const size_t fits_bytes = sizeof out->address - 1;
+        memcpy(out->address, second.data,
+               second.size_bytes < fits_bytes ? second.size_bytes : fits_bytes);
+    }
     rc = BRG_OK;
 out:
     brg_frame_close(&head);

@@ -1,6 +1,7 @@
 #include "proto/transport_private.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -43,6 +44,7 @@ int brg_transport_create(struct brg_transport **out, struct brg_why *why) {
 
 void brg_transport_destroy(struct brg_transport **t) {
     if (*t == NULL) return;
+    BRG_ASSERT(atomic_load(&(*t)->users) == 0);
     while (zmq_ctx_term((*t)->context) != 0 && errno == EINTR) {
     }
     free(*t);
@@ -129,6 +131,8 @@ static int socket_create(struct brg_transport *t, int type, const struct brg_soc
     *out = NULL;
     BRG_ASSERT(config->send_queue >= 1 && config->recv_queue >= 1);
     if (s == NULL) return brg_why_set(why, BRG_ENOMEM, "out of memory for a socket");
+    s->transport = t;
+    atomic_fetch_add(&t->users, 1);
     /* Pages of these two are touched only as far as messages need them. */
     s->scratch = malloc(BRG_WIRE_SCRATCH_BYTES);
     s->packed = malloc(BRG_ENVELOPE_BYTES_MAX);
@@ -197,6 +201,7 @@ int brg_socket_dial(struct brg_transport *t, const struct brg_socket_config *con
     int rc = socket_create(t, ZMQ_DEALER, config, out, why);
     if (rc != BRG_OK) return rc;
     (*out)->server = *server;
+    (void)snprintf((*out)->dialled, sizeof(*out)->dialled, "%s", endpoint);
     if (set_client((*out)->zmq, own_key, server) != BRG_OK) {
         rc = brg_why_set(why, BRG_EIO, "cannot use the key: %s", zmq_strerror(errno));
     } else if (zmq_connect((*out)->zmq, endpoint) != 0) {
@@ -211,17 +216,34 @@ int brg_socket_dial(struct brg_transport *t, const struct brg_socket_config *con
 void brg_socket_close(struct brg_socket **socket) {
     struct brg_socket *s = *socket;
     if (s == NULL) return;
+    /* First of all, since libzmq's I/O thread would wait for ever to tell a closed monitor of
+     * connections that end, and all connections of the process with it. */
+    if (s->zmq != NULL) (void)zmq_socket_monitor(s->zmq, NULL, 0);
     if (s->zmq != NULL) (void)zmq_close(s->zmq);
     if (s->monitor != NULL) (void)zmq_close(s->monitor);
     free(s->scratch);
     free(s->packed);
+    atomic_fetch_sub(&s->transport->users, 1);
     free(s);
     *socket = NULL;
 }
 
 int brg_socket_endpoint(struct brg_socket *s, char *out) {
-    size_t size_bytes = BRG_ENDPOINT_BYTES;
-    return zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, out, &size_bytes) == 0 ? BRG_OK : BRG_EIO;
+    static const char mapped[] = "tcp://[::ffff:"; /* how an IPv6 socket writes an IPv4 address */
+    static const char plain[] = "tcp://";
+    char raw[BRG_ENDPOINT_BYTES];
+    size_t size_bytes = sizeof raw;
+
+    if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, raw, &size_bytes) != 0) return BRG_EIO;
+    if (strncmp(raw, mapped, sizeof mapped - 1) == 0) {
+        const char *address = raw + sizeof mapped - 1;
+        const int address_bytes = (int)strcspn(address, "]");
+        const char *port = address[address_bytes] == ']' ? address + address_bytes + 1 : "";
+        (void)snprintf(out, BRG_ENDPOINT_BYTES, "%s%.*s%s", plain, address_bytes, address, port);
+    } else {
+        memcpy(out, raw, size_bytes);
+    }
+    return BRG_OK;
 }
 
 void brg_socket_stats_read(const struct brg_socket *s, struct brg_socket_stats *out) {

@@ -94,7 +94,8 @@ struct brg_wait {
  * own: *out is the caller's; NULL on error. errors: BRG_ENOMEM, BRG_EIO */
 BRG_CHECK int brg_transport_create(struct brg_transport **out, struct brg_why *why);
 
-/* brg_transport_destroy - after its sockets and its ZAP; *t may be NULL and is NULL then. */
+/* brg_transport_destroy - *t may be NULL and is NULL then.
+ * asserts: its sockets and its ZAP are gone */
 void brg_transport_destroy(struct brg_transport **t);
 
 /* brg_socket_config_init - 64 messages a queue, heartbeat 1 s, handshake 5 s, waits of 200 ms drawn

@@ -25,13 +25,15 @@ static void drain(struct brg_socket *s) {
     brg_frame_close(&frame);
 }
 
-/* Gives the rest of the message up for the reason `rc`, which every call returns until it is gone.
- */
-static int give_up(struct brg_socket *s, const struct brg_inbound *in, int rc) {
-    s->drain_rc = rc;
-    s->drain_peer = in->peer;
-    s->drain_key = in->key;
-    drain(s);
+/* Drops the message for the reason `rc`. Where more of it is to come, every call returns `rc` until
+ * it is gone. */
+static int give_up(struct brg_socket *s, const struct brg_inbound *in, int more, int rc) {
+    if (more) {
+        s->drain_rc = rc;
+        s->drain_peer = in->peer;
+        s->drain_key = in->key;
+        drain(s);
+    }
     return rc;
 }
 
@@ -48,9 +50,9 @@ static int check_sender(struct brg_socket *s, struct brg_frame *frame, struct br
     return BRG_EPERM;
 }
 
-/* The frame that a ROUTER puts before a message: over which connection it came. libzmq always has
- * at least one more frame behind it. */
-static int receive_peer(struct brg_socket *s, struct brg_inbound *in) {
+/* The frame that a ROUTER puts before a message: over which connection it came. libzmq makes up 5
+ * bytes; a name that a peer claims instead and that is longer than ours comes out as size 0. */
+static int receive_peer(struct brg_socket *s, struct brg_peer *out) {
     struct brg_frame frame;
     int rc = BRG_OK;
 
@@ -60,43 +62,50 @@ static int receive_peer(struct brg_socket *s, struct brg_inbound *in) {
         goto out;
     }
     const struct brg_bytes id = brg_frame_bytes(&frame);
-    /* A peer may claim a long name for its connection; libzmq makes up 5 bytes where none does. */
-    const int is_named = id.size_bytes <= sizeof in->peer.bytes;
-    if (is_named) {
-        memcpy(in->peer.bytes, id.data, id.size_bytes);
-        in->peer.size_bytes = (uint32_t)id.size_bytes;
+    if (id.size_bytes <= sizeof out->bytes) {
+        memcpy(out->bytes, id.data, id.size_bytes);
+        out->size_bytes = (uint32_t)id.size_bytes;
     }
-    rc = check_sender(s, &frame, &in->key);
-    if (rc == BRG_OK && !is_named) {
-        s->stats.dropped_oversized++;
-        rc = BRG_EPROTO;
-    }
-    if (rc != BRG_OK) rc = give_up(s, in, rc);
 out:
     brg_frame_close(&frame);
     return rc;
 }
 
-/* Frames into `in` up to the limits. errors: BRG_ENOENT none is waiting, BRG_EPROTO over a limit */
+/* One more frame into `in`. errors: BRG_ENOENT none is waiting */
+static int receive_frame(struct brg_socket *s, struct brg_inbound *in, int *more) {
+    struct brg_frame *frame = &in->frames[in->frame_count];
+    brg_frame_init(frame);
+    if (zmq_msg_recv(brg_frame_zmq(frame), s->zmq, ZMQ_DONTWAIT) < 0) {
+        return errno == EAGAIN && in->frame_count == 0 ? BRG_ENOENT : BRG_EIO;
+    }
+    in->frame_count++;
+    *more = zmq_msg_more(brg_frame_zmq(frame));
+    return BRG_OK;
+}
+
+/* A whole message into `in`: the sender first, then the limits. */
 static int receive_frames(struct brg_socket *s, struct brg_inbound *in) {
     size_t size_bytes = 0;
-    for (int more = 1; more;) {
-        if (in->frame_count == BRG_FRAMES_MAX) {
-            s->stats.dropped_oversized++;
-            return give_up(s, in, BRG_EPROTO);
-        }
-        struct brg_frame *frame = &in->frames[in->frame_count];
-        brg_frame_init(frame);
-        if (zmq_msg_recv(brg_frame_zmq(frame), s->zmq, ZMQ_DONTWAIT) < 0) {
-            return errno == EAGAIN && in->frame_count == 0 ? BRG_ENOENT : BRG_EIO;
-        }
-        in->frame_count++;
-        size_bytes += brg_frame_bytes(frame).size_bytes;
-        more = zmq_msg_more(brg_frame_zmq(frame));
-        if (size_bytes > BRG_MESSAGE_BYTES_MAX) {
-            s->stats.dropped_oversized++;
-            return more ? give_up(s, in, BRG_EPROTO) : BRG_EPROTO;
-        }
+    int more = 0;
+
+    int rc = receive_frame(s, in, &more);
+    if (rc != BRG_OK) return rc;
+    if (s->zap != NULL) {
+        /* The proof is attached to the payload only: libzmq may leave the first frame without. */
+        rc = check_sender(s, &in->frames[0], &in->key);
+        if (rc != BRG_OK) return give_up(s, in, more, rc);
+    }
+    int is_over = s->zap != NULL && in->peer.size_bytes == 0;
+    while (!is_over) {
+        size_bytes += brg_frame_bytes(&in->frames[in->frame_count - 1]).size_bytes;
+        is_over = size_bytes > BRG_MESSAGE_BYTES_MAX || (more && in->frame_count == BRG_FRAMES_MAX);
+        if (!more || is_over) break;
+        rc = receive_frame(s, in, &more);
+        if (rc != BRG_OK) return rc;
+    }
+    if (is_over) {
+        s->stats.dropped_oversized++;
+        return give_up(s, in, more, BRG_EPROTO);
     }
     s->stats.received++;
     s->stats.received_bytes += size_bytes;
@@ -115,7 +124,7 @@ int brg_socket_receive(struct brg_socket *s, struct brg_inbound *in) {
         return rc;
     }
     if (s->zap == NULL) in->key = s->server; /* dialling: the handshake proved it */
-    int rc = s->zap != NULL ? receive_peer(s, in) : BRG_OK;
+    int rc = s->zap != NULL ? receive_peer(s, &in->peer) : BRG_OK;
     if (rc == BRG_OK) rc = receive_frames(s, in);
     if (rc == BRG_ENOENT) brg_monitor_drain(s);
     if (rc != BRG_OK) brg_inbound_release(in);

@@ -11,6 +11,7 @@
 
 struct brg_transport {
     void *context;
+    _Atomic uint32_t users; /* sockets and ZAP; ending the context would wait for them for ever */
 };
 
 struct brg_socket {
@@ -18,8 +19,10 @@ struct brg_socket {
     void *monitor; /* PAIR, diagnostics only */
     void *scratch; /* BRG_WIRE_SCRATCH_BYTES, for unpacking; touched as far as messages need */
     void *packed;  /* BRG_ENVELOPE_BYTES_MAX, for packing */
-    struct brg_zap *zap;   /* listening sockets; NULL: this one dials */
-    struct brg_key server; /* dialling sockets */
+    struct brg_transport *transport;
+    struct brg_zap *zap;              /* listening sockets; NULL: this one dials */
+    struct brg_key server;            /* dialling sockets */
+    char dialled[BRG_ENDPOINT_BYTES]; /* as the user wrote it; empty on listening sockets */
     struct brg_socket_stats stats;
     /* The newest events that nobody has asked for yet: a ring. */
     struct brg_socket_event events[BRG_MONITOR_EVENTS_MAX];

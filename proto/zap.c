@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ struct brg_zap {
     struct brg_zap_stats stats;
     void *socket; /* REP, the thread's once it runs */
     int stop_fd;  /* readable: the thread ends */
+    struct brg_transport *transport;
 };
 
 /* Where `key` is, or would be; `*found` says which. The caller holds the mutex. */
@@ -211,6 +213,7 @@ static void zap_free(struct brg_zap *zap) {
     if (zap->stop_fd >= 0) (void)close(zap->stop_fd);
     (void)pthread_mutex_destroy(&zap->mutex);
     free(zap->entries);
+    atomic_fetch_sub(&zap->transport->users, 1);
     free(zap);
 }
 
@@ -224,6 +227,8 @@ int brg_zap_create(struct brg_transport *t, const struct brg_zap_config *config,
     BRG_ASSERT(config->keys_max >= 1 && config->keys_max <= ZAP_KEYS_MAX);
     if (zap == NULL) return brg_why_set(why, BRG_ENOMEM, "out of memory for the key check");
     zap->config = *config;
+    zap->transport = t;
+    atomic_fetch_add(&t->users, 1);
     zap->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     (void)pthread_mutex_init(&zap->mutex, NULL);
     zap->entries = calloc(config->keys_max, sizeof zap->entries[0]);
