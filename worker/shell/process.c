@@ -21,6 +21,8 @@
 #define HELLO_EVERY_NS (2 * BRG_NS_PER_S)
 #define FETCH_RETRY_NS (5 * BRG_NS_PER_S)
 #define SLEEP_MAX_MS 1000u
+/* A worker told to stop waits this long for a coordinator that went away. */
+#define ALONE_NS (2 * BRG_NS_PER_S)
 /* What was queued last must get out before the sockets close. */
 #define FAREWELL_NS (100 * BRG_NS_PER_MS)
 /* An action may lead to an event, which leads to actions; no chain is longer. */
@@ -103,6 +105,19 @@ static void fire_timers(struct brg_shell *s) {
     }
 }
 
+/* Leaving, and nobody is there to hand anything over to: what is held can be computed again. */
+static uint64_t leave_alone(struct brg_shell *s) {
+    if (s->core.phase != BRG_WORKER_DRAINING || s->is_connected) {
+        s->alone_ns = s->now_ns;
+        return UINT64_MAX;
+    }
+    if (s->now_ns - s->alone_ns >= ALONE_NS) {
+        brg_log_info("attach", NULL, "leaving: the coordinator is away");
+        brg_shell_leave(s, BRG_EXIT_OK);
+    }
+    return s->alone_ns + ALONE_NS;
+}
+
 /* Leaves where there was no coordinator for longer than the operator wants to wait. */
 static uint64_t lose_patience(struct brg_shell *s) {
     if (s->is_connected && s->core.phase != BRG_WORKER_CALLING) s->well_ns = s->now_ns;
@@ -160,7 +175,8 @@ static void turn(struct brg_shell *s) {
     if (s->is_over) return;
     brg_shell_send_gets(s);
     const uint64_t notice_ns = brg_shell_notice(s);
-    const uint64_t patience_ns = lose_patience(s);
+    const uint64_t patience_ns = earlier(lose_patience(s), leave_alone(s));
+    if (s->is_over) return;
     uint64_t at_ns =
         earlier(earlier(s->arm_ns, s->hello_again_ns), earlier(notice_ns, patience_ns));
     sleep_until(s, earlier(at_ns, fetch_ns(s)));
@@ -286,7 +302,7 @@ enum brg_exit brg_worker_process_run(const struct brg_worker_options *options,
     s->why = why;
     s->signal_fd = s->state.lock_fd = -1;
     s->arm_ns = s->hello_again_ns = UINT64_MAX;
-    s->now_ns = s->well_ns = clock_ns(CLOCK_MONOTONIC);
+    s->now_ns = s->well_ns = s->alone_ns = clock_ns(CLOCK_MONOTONIC);
     const int rc = open_shell(s, why);
     if (rc == BRG_OK) {
         say_start(s);

@@ -75,6 +75,7 @@ struct brg_shell {
     uint64_t beat_seq;
     uint64_t hello_again_ns; /* the last HELLO could not even be queued: again then */
     uint64_t well_ns;        /* when it was attached and connected last */
+    uint64_t alone_ns;       /* when it was not leaving without a coordinator last */
     uint32_t is_connected;
     uint32_t key_refused; /* the last thing heard was that our key may not connect */
     uint32_t is_over;
