@@ -54,7 +54,7 @@ static int split_address(const char *text, struct span *host, struct span *port)
     }
     if (rest[0] != ':') return 0;
     *port = (struct span){rest + 1, strlen(rest + 1)};
-    return port->size_bytes > 0;
+    return port->size_bytes > 0 && strchr(port->text, ':') == NULL; /* IPv6 wants its brackets */
 }
 
 int brg_address_parse(const char *text, char *host, uint16_t *port, struct brg_why *why) {

@@ -73,7 +73,7 @@ int brg_wire_unpack(const void *frame, size_t size_bytes, void *scratch, size_t 
         *reason = refused;
         return BRG_EPROTO;
     }
-    *out = *taken;
+    memcpy(out, taken, sizeof *out); /* padding too: messages compare by memcmp */
     return BRG_OK;
 }
 

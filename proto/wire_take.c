@@ -177,8 +177,8 @@ static const char *take_model(struct brg_msg_model *out, const Brg__Pb__Model *p
     out->context = p->context;
     out->vocab = p->vocab;
     out->tied = p->tied;
-    out->rope_theta = p->rope_theta;
-    out->norm_eps = p->norm_eps;
+    out->rope_theta = p->rope_theta + 0.0f; /* no -0, which packing would leave out as a 0 */
+    out->norm_eps = p->norm_eps + 0.0f;
     out->inputs = p->inputs;
     out->classes = p->classes;
     out->width_count = (uint32_t)p->n_widths;
