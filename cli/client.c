@@ -11,6 +11,7 @@
 
 #define ENDPOINT_FILE_BYTES 1024u
 #define FOREIGN_MIN 3u
+#define TIMEOUT_MIN_NS (BRG_NS_PER_S / 10)
 #define SLICE_MS 50u /* between looks at what the connection tells */
 
 struct brg_client {
@@ -103,6 +104,10 @@ int brg_client_open(const struct brg_cli_args *args, struct brg_client **out) {
     c->next_id = 1;
     rc = brg_cli_duration(args, "timeout", &c->timeout_ns);
     if (rc != BRG_CLI_GO) goto out;
+    if (c->timeout_ns < TIMEOUT_MIN_NS) {
+        rc = brg_cli_wrong(args->verb, "--timeout must be 100ms at least");
+        goto out;
+    }
     rc = find_coordinator(c, args);
     if (rc != BRG_CLI_GO) goto out;
     (void)brg_endpoint_format(c->join.host, c->join.port, c->endpoint);

@@ -89,6 +89,13 @@ static int check_flags(const struct brg_cli_args *args, uint32_t format) {
             return brg_cli_wrong(&verb, "--%s goes with --format idx only", row_flags[i]);
         }
     }
+    if (format == BRG_DATA_IDX && !brg_cli_given(args, "labels")) {
+        return brg_cli_wrong(&verb, "--labels FILE is missing: idx images have theirs in a file of "
+                                    "their own");
+    }
+    if (brg_cli_given(args, "test-labels") && !brg_cli_given(args, "test")) {
+        return brg_cli_wrong(&verb, "--test-labels goes with --test");
+    }
     if (format == BRG_DATA_TEXT && brg_cli_given(args, "test")) {
         return brg_cli_wrong(&verb, "--test does not go with --format text: its held-out part is "
                                     "cut from the end, see --held-out");
@@ -167,7 +174,8 @@ static int print_json(const struct brg_prepare_report *r, const struct brg_ngram
     return rc == BRG_OK ? BRG_EXIT_OK : BRG_EXIT_FAILED;
 }
 
-static int print_text(const struct brg_prepare_report *r, const struct brg_ngram_losses *bar) {
+static int print_text(const struct brg_prepare_report *r, uint32_t format,
+                      const struct brg_ngram_losses *bar) {
     char hex[BRG_DIGEST_HEX_BYTES];
     printf("%" PRIu32 " file%s read; %" PRIu64 " to train on, %" PRIu64 " held out\n", r->sources,
            r->sources == 1 ? "" : "s", r->train_count, r->held_count);
@@ -180,7 +188,8 @@ static int print_text(const struct brg_prepare_report *r, const struct brg_ngram
                "%.4f\n",
                bar->order1, bar->order0);
     }
-    printf("\nin a run file:\n    data: {train: %s", r->train);
+    printf("\nin a run file:\n    data: {%strain: %s",
+           format == BRG_DATA_TEXT ? "format: shard, " : "", r->train);
     if (r->held[0] != 0) printf(", test: %s", r->held);
     printf("}\n");
     return BRG_EXIT_OK;
@@ -212,7 +221,8 @@ static int data_prepare(int argc, char **argv) {
     }
     if (rc != BRG_CLI_GO) return rc;
     const struct brg_ngram_losses *found = measure(&report, format, &bar) ? &bar : NULL;
-    return brg_cli_given(&args, "json") ? print_json(&report, found) : print_text(&report, found);
+    return brg_cli_given(&args, "json") ? print_json(&report, found)
+                                        : print_text(&report, format, found);
 }
 
 int brg_cli_data(int argc, char **argv) {

@@ -88,7 +88,7 @@ expect_fails() {
     shift 2
     output=$("$@" 2>&1 </dev/null) || got=$?
     [ "$got" -eq "$status" ] || fail "$*: exit status $got instead of $status: $output"
-    printf '%s' "$output" | grep -qF -e "$words" || fail "$*: does not say '$words': $output"
+    grep -qF -e "$words" <<<"$output" || fail "$*: does not say '$words': $output"
 }
 
 # expect_equal WHAT A B
