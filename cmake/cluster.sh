@@ -130,6 +130,7 @@ look() {
     run_steps=$(field steps "$json")
     run_loss=$(field loss "$json")
     run_held_out=$(field held_out_loss "$json")
+    run_held_out_step=$(field held_out_step "$json")
     run_accuracy=$(field held_out_accuracy "$json")
     run_digest=$(field params_digest "$json")
     run_reason=$(field reason "$json")
@@ -144,6 +145,7 @@ follow() {
     local deadline_s=$((SECONDS + $1)) hook=${2:-:} next_line_s=$SECONDS
     while [ "$SECONDS" -lt "$deadline_s" ]; do
         look || fail "the coordinator does not answer"
+        keep_held_out
         if [ "$run_state" = finished ]; then
             show_progress
             return 0
@@ -159,6 +161,15 @@ follow() {
         sleep "$poll_s"
     done
     fail "the run is at step $run_step of $run_steps after $1 s and was given up"
+}
+
+# keep_held_out: the looks at held-out text, in $place/held_out.csv; the coordinator has in memory
+# only those since its last start.
+keep_held_out() {
+    local row="$run_held_out_step,$run_held_out"
+    if [ "${run_held_out:-null}" != null ] && ! grep -qsxF "$row" "$place/held_out.csv"; then
+        echo "$row" >>"$place/held_out.csv"
+    fi
 }
 
 show_progress() {

@@ -215,7 +215,7 @@ cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t fro
         (void)cJSON_AddItemToArray(points, p);
     }
     cJSON *held_out = cJSON_AddArrayToObject(o, "held_out");
-    if (s->run == NULL || run_index != s->run_index) return o;
+    if (run_index != s->run_index) return o; /* points are kept until the next run is opened */
     const uint64_t count = s->held_out_count;
     const uint64_t first = count > BRG_HELD_OUT_POINTS_MAX ? count - BRG_HELD_OUT_POINTS_MAX : 0;
     for (uint64_t i = first; i < count; i++) {
