@@ -207,7 +207,7 @@ void brg_service_answers(struct brg_service *s) {
             }
             break;
         case BRG_JOB_EVAL: on_evaluated(s, job); break;
-        case BRG_JOB_CLOSE: break;
+        case BRG_JOB_CLOSE: s->closing--; break;
         }
         brg_job_free(job);
     }

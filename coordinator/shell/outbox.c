@@ -292,6 +292,7 @@ static void give(struct brg_service *s, const struct brg_coord_action *a, uint32
         brg_service_drop_shares(s);
         brg_source_fini(&s->params);
         s->run = NULL;
+        s->closing++;
     }
     brg_jobs_give(s->jobs, job);
 }

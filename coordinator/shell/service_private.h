@@ -104,6 +104,7 @@ struct brg_service {
     uint64_t started_ns, now_ns, timer_ns; /* monotonic */
     int exit_code;                         /* -1 while it runs */
     int had_runs;
+    uint32_t closing; /* runs that the compute thread has still to tidy up and close */
 
     struct brg_coord core;
     struct brg_coord_actions actions;

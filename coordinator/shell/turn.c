@@ -88,7 +88,9 @@ static void leave_when_done(struct brg_service *s) {
                    state == BRG_RUN_PAUSED;
         s->had_runs = 1;
     }
-    if (s->options->exit_when_done && s->had_runs && !waiting && s->run == NULL) {
+    /* Leaving earlier would leave files of a run behind that nobody opens again. */
+    const int is_idle = !waiting && s->run == NULL && s->closing == 0;
+    if (s->options->exit_when_done && s->had_runs && is_idle) {
         brg_log_info("coordinator", NULL, "all runs have ended");
         s->exit_code = BRG_EXIT_OK;
     }

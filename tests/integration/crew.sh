@@ -7,10 +7,10 @@
 lease=2s beat=100ms
 coordinator_flags=(--exit-when-done)
 
-[ -s "$data/kjv.txt" ] && [ -s "$data/digits.csv" ] || {
+if [ ! -s "$data/kjv.txt" ] || [ ! -s "$data/digits.csv" ]; then
     echo "skipped: $data holds no kjv.txt and digits.csv; cmake/setup.sh prepares them"
     exit 77
-}
+fi
 
 # tiny_llama FILE STEPS [LINE...]: a run of a few thousand parameters, four workers in two groups.
 tiny_llama() {
@@ -26,6 +26,23 @@ steps: $steps
 seed: 7
 workers: 4
 eval: {every: 0}
+YAML
+    printf '%s\n' "$@" >>"$file"
+}
+
+# tiny_mlp FILE STEPS [LINE...]: a small classifier of handwritten digits, laid out likewise.
+tiny_mlp() {
+    local file=$1 steps=$2
+    shift 2
+    cat >"$file" <<YAML
+run: digits
+model: {type: mlp, inputs: 64, classes: 10, hidden: [32]}
+data: {train: $data/digits.csv, held_out: 20%}
+batch: {samples: 64, chunks: 4}
+optimizer: {type: adamw, lr: 1e-2, warmup: 5}
+steps: $steps
+seed: 7
+workers: 4
 YAML
     printf '%s\n' "$@" >>"$file"
 }
@@ -114,6 +131,10 @@ train() {
 
 # loss_of STATE STEP: as the coordinator logged it.
 loss_of() { sed -nE "s/.* round: step run=1 step=$2 loss=([^ ]*) .*/\1/p" "$work/$1.log" | tail -n 1; }
+
+# is_less A B, is_near A B MARGIN: of two decimal numbers.
+is_less() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 < b + 0) }'; }
+is_near() { awk -v a="$1" -v b="$2" -v m="$3" 'BEGIN { exit !(a - b < m && b - a < m) }'; }
 
 # ask VERB...: an operator's question to the coordinator of $work/STATE (variable `state`).
 ask() { "$BRIGADE" "$@" --state "$work/$state"; }

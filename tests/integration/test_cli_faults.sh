@@ -109,7 +109,7 @@ expect_fails 64 "BRIGADE_BEAT is 'often' in the environment" \
 expect_fails 64 "at least 3 times --beat" "$BRIGADE" coordinator --lease 2s --beat 1s
 expect_fails 64 "--listen: " "$BRIGADE" coordinator --listen host:99999
 expect_fails 64 "--log-level is 'loud'" "$BRIGADE" coordinator --log-level loud
-expect_fails 64 "a whole number from 1 to 4000" "$BRIGADE" events --limit 0
+expect_fails 64 "a whole number from 1 to 1000" "$BRIGADE" events --limit 0
 expect_fails 64 "exclude each other" "$BRIGADE" curve --run 1 --json --csv
 expect_fails 64 "--run RUN is missing" "$BRIGADE" curve
 expect_fails 64 "is no number of a token" "$BRIGADE" token revoke first
