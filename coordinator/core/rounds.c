@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Late answers are given this many doublings of patience before the bound of the task's time. */
+/* Late answers and late shares are given this many doublings of patience. */
 #define DOUBLINGS_MAX 6u
 /* With patience by measurement, never less than this: scheduling noise is not straggling. */
 #define PATIENCE_MIN_NS (50 * BRG_NS_PER_MS)
@@ -249,6 +249,15 @@ static uint32_t best_holder(const struct brg_progress *u, const struct brg_membe
     return best;
 }
 
+/* Who was too late gets twice the time, since the line may be slow: two such holders must not take
+ * turns for ever with neither ever done. */
+static uint64_t pull_deadline_ns(const struct brg_rounds *r, const struct brg_member *puller,
+                                 uint64_t now_ns) {
+    const uint32_t doublings = puller->broken < DOUBLINGS_MAX ? puller->broken : DOUBLINGS_MAX;
+    if (r->plan.pull_timeout_ns > (UINT64_MAX - now_ns) >> doublings) return UINT64_MAX;
+    return now_ns + (r->plan.pull_timeout_ns << doublings);
+}
+
 /* Asks the best holder of every open unit for its share. Where none came in time, or where the one
  * asked has failed before and a better one has turned up, asks whoever is the best by now. */
 static void pull(struct brg_rounds *r, struct brg_members *m, uint64_t now_ns, uint64_t *next_ns,
@@ -266,7 +275,7 @@ static void pull(struct brg_rounds *r, struct brg_members *m, uint64_t now_ns, u
         if (u->state == BRG_UNIT_OPEN && u->holder_count > 0) {
             u->state = BRG_UNIT_PULLING;
             u->puller = best_holder(u, m);
-            u->pull_deadline_ns = now_ns + r->plan.pull_timeout_ns;
+            u->pull_deadline_ns = pull_deadline_ns(r, &m->items[u->puller], now_ns);
             brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_PULL,
                                                          .run = r->plan.run,
                                                          .step = r->step,

@@ -101,7 +101,7 @@ struct brg_run_plan {
     uint64_t checkpoint_every; /* steps, > 0 */
     uint64_t patience_ns;     /* 0: twice the fastest answer; then missing units are re-attempted */
     uint64_t task_timeout_ns; /* a task is handed to somebody else after this, > 0 */
-    uint64_t pull_timeout_ns; /* a share not here after this is asked for again, > 0 */
+    uint64_t pull_timeout_ns; /* a share not here after this is late and asked for again, > 0 */
     uint32_t min_workers;     /* steps start when this many are active, > 0 */
     uint32_t state;           /* enum brg_run_state */
     struct brg_code_spec code;
