@@ -185,10 +185,11 @@ static int no_answer(struct brg_client *c, const char *verb, int was_sent, struc
         return BRG_EXIT_TEMPORARY;
     }
     (void)brg_why_set(why, 0,
-                      "the coordinator at %s:%u gave no answer to '%s' within %s%s. Try again, "
-                      "with a longer --timeout, or look into its log.",
+                      "the coordinator at %s:%u gave no answer to '%s' within %s%s. Try again "
+                      "with a longer --timeout, or look into its log%s.",
                       c->join.host, c->join.port, verb, brg_duration_text(c->timeout_ns, bound),
-                      was_sent ? "; it may have done it nevertheless" : "");
+                      was_sent ? "; it may have done it nevertheless" : "",
+                      c->state_dir[0] == 0 ? "; it answers its operator's key and no other" : "");
     return BRG_EXIT_TEMPORARY;
 }
 

@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define FOLLOW_EVERY_S 1
-#define LIMIT_MAX 4000u /* what one answer has room for */
+#define LIMIT_MAX 1000u /* what one answer has room for */
 
 static const struct brg_cli_flag flags[] = {
     {.name = "after",
@@ -15,7 +15,7 @@ static const struct brg_cli_flag flags[] = {
     {.name = "limit",
      .value = "COUNT",
      .fallback = "200",
-     .text = "The newest so many of them, 4000 at most."},
+     .text = "The newest so many of them, 1000 at most."},
     {.name = "follow", .text = "Go on and print what happens, until interrupted."},
     {.name = "json", .text = "One JSON object a line."},
     BRG_CLI_CLIENT_FLAGS,
