@@ -158,187 +158,191 @@ static ProtobufCBinaryData xs(size_t size_bytes) {
     return (ProtobufCBinaryData){size_bytes, long_text};
 }
 
+/* The empty declaration at the end takes the semicolon. */
 #define SPOIL(name, statement)                                                                     \
     static void name(Brg__Pb__Envelope *e) {                                                       \
         statement;                                                                                 \
-    }
+    }                                                                                              \
+    struct spoil_end
 
-SPOIL(no_body, e->body_case = BRG__PB__ENVELOPE__BODY__NOT_SET)
-SPOIL(other_protocol, e->protocol = 2)
-SPOIL(protocol_0, e->protocol = 0)
-SPOIL(surplus_tensor, (e->n_tensors = 1, e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor))
+SPOIL(no_body, e->body_case = BRG__PB__ENVELOPE__BODY__NOT_SET);
+SPOIL(other_protocol, e->protocol = 2);
+SPOIL(protocol_0, e->protocol = 0);
+SPOIL(surplus_tensor, (e->n_tensors = 1, e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor));
 
-SPOIL(hello_session, e->hello->session = 0)
-SPOIL(hello_name_empty, e->hello->name.len = 0)
-SPOIL(hello_name_long, e->hello->name = xs(257))
-SPOIL(hello_name_nul, (e->hello->name.data = (uint8_t *)(uintptr_t) "a\0b", e->hello->name.len = 3))
-SPOIL(hello_name_newline, e->hello->name = text("a\nlog line of its own"))
-SPOIL(hello_name_utf8, e->hello->name = text("\xc0\xaf"))
-SPOIL(hello_name_surrogate, e->hello->name = text("\xed\xa0\x80"))
-SPOIL(hello_name_cut, e->hello->name = text("abc\xe2\x82"))
-SPOIL(hello_name_c1, e->hello->name = text("\xc2\x9b"))
-SPOIL(hello_version_long, e->hello->version = xs(257))
-SPOIL(hello_isa_long, e->hello->isa = xs(257))
-SPOIL(hello_cores_0, e->hello->cores = 0)
-SPOIL(hello_cores_many, e->hello->cores = 65537)
-SPOIL(hello_token_long, e->hello->token = xs(65))
-SPOIL(hello_seen_run_0, e->hello->seen->run = 0)
-SPOIL(hello_seen_chain_short, e->hello->seen->chain.len = 31)
-SPOIL(hello_seen_mac_none, e->hello->seen->mac.len = 0)
+SPOIL(hello_session, e->hello->session = 0);
+SPOIL(hello_name_empty, e->hello->name.len = 0);
+SPOIL(hello_name_long, e->hello->name = xs(257));
+SPOIL(hello_name_nul,
+      (e->hello->name.data = (uint8_t *)(uintptr_t) "a\0b", e->hello->name.len = 3));
+SPOIL(hello_name_newline, e->hello->name = text("a\nlog line of its own"));
+SPOIL(hello_name_utf8, e->hello->name = text("\xc0\xaf"));
+SPOIL(hello_name_surrogate, e->hello->name = text("\xed\xa0\x80"));
+SPOIL(hello_name_cut, e->hello->name = text("abc\xe2\x82"));
+SPOIL(hello_name_c1, e->hello->name = text("\xc2\x9b"));
+SPOIL(hello_version_long, e->hello->version = xs(257));
+SPOIL(hello_isa_long, e->hello->isa = xs(257));
+SPOIL(hello_cores_0, e->hello->cores = 0);
+SPOIL(hello_cores_many, e->hello->cores = 65537);
+SPOIL(hello_token_long, e->hello->token = xs(65));
+SPOIL(hello_seen_run_0, e->hello->seen->run = 0);
+SPOIL(hello_seen_chain_short, e->hello->seen->chain.len = 31);
+SPOIL(hello_seen_mac_none, e->hello->seen->mac.len = 0);
 
-SPOIL(beat_chunks, e->beat->chunks_done = 1025)
-SPOIL(beat_no_run_step, e->beat->run = 0)
-SPOIL(beat_no_run_chunks, (e->beat->run = 0, e->beat->step = 0))
+SPOIL(beat_chunks, e->beat->chunks_done = 1025);
+SPOIL(beat_no_run_step, e->beat->run = 0);
+SPOIL(beat_no_run_chunks, (e->beat->run = 0, e->beat->step = 0));
 
-SPOIL(done_run_0, e->done->run = 0)
-SPOIL(done_digest_none, e->done->digest.len = 0)
-SPOIL(done_digest_long, e->done->digest = xs(33))
-SPOIL(done_bytes_0, e->done->share_bytes = 0)
-SPOIL(done_bytes_huge, e->done->share_bytes = BRG_OBJECT_BYTES_MAX + 1)
-SPOIL(done_chunk_twice, e->done->loss_chunks[2] = 0)
-SPOIL(done_chunk_high, e->done->loss_chunks[2] = 1024)
-SPOIL(done_lists_differ, e->done->n_loss_sums = 2)
-SPOIL(done_counts_none, e->done->n_loss_counts = 0)
+SPOIL(done_run_0, e->done->run = 0);
+SPOIL(done_digest_none, e->done->digest.len = 0);
+SPOIL(done_digest_long, e->done->digest = xs(33));
+SPOIL(done_bytes_0, e->done->share_bytes = 0);
+SPOIL(done_bytes_huge, e->done->share_bytes = BRG_OBJECT_BYTES_MAX + 1);
+SPOIL(done_chunk_twice, e->done->loss_chunks[2] = 0);
+SPOIL(done_chunk_high, e->done->loss_chunks[2] = 1024);
+SPOIL(done_lists_differ, e->done->n_loss_sums = 2);
+SPOIL(done_counts_none, e->done->n_loss_counts = 0);
 SPOIL(done_too_many, (e->done->n_loss_chunks = e->done->n_loss_sums = e->done->n_loss_counts = 1025,
                       e->done->loss_chunks = many_u32, e->done->loss_sums = many_doubles,
-                      e->done->loss_counts = many_u64))
+                      e->done->loss_counts = many_u64));
 
-SPOIL(drain_reason_long, e->drain->reason = xs(257))
-SPOIL(drain_reason_dirty, e->drain->reason = text("\x1b[2J"))
-SPOIL(bye_reason_long, e->bye->reason = xs(257))
-SPOIL(bye_reason_dirty, e->bye->reason = text("\x7f"))
-SPOIL(fault_run_0, e->fault->run = 0)
-SPOIL(fault_code_0, e->fault->code = 0)
-SPOIL(fault_text_long, e->fault->text = xs(257))
-SPOIL(fault_text_dirty, e->fault->text = text("\t"))
+SPOIL(drain_reason_long, e->drain->reason = xs(257));
+SPOIL(drain_reason_dirty, e->drain->reason = text("\x1b[2J"));
+SPOIL(bye_reason_long, e->bye->reason = xs(257));
+SPOIL(bye_reason_dirty, e->bye->reason = text("\x7f"));
+SPOIL(fault_run_0, e->fault->run = 0);
+SPOIL(fault_code_0, e->fault->code = 0);
+SPOIL(fault_text_long, e->fault->text = xs(257));
+SPOIL(fault_text_dirty, e->fault->text = text("\t"));
 
-SPOIL(attach_session, e->attach->session = 0)
-SPOIL(get_no_object, e->get->object = NULL)
-SPOIL(get_kind_0, e->get->object->kind = 0)
-SPOIL(get_kind_4, e->get->object->kind = 4)
-SPOIL(get_digest_none, e->get->object->digest.len = 0)
-SPOIL(get_digest_short, e->get->object->digest.len = 31)
-SPOIL(get_data_run, e->get->object->run = 1)
-SPOIL(get_data_step, e->get->object->step = 1)
-SPOIL(get_data_unit, e->get->object->unit = 1)
-SPOIL(get_length_0, e->get->length = 0)
-SPOIL(get_length_long, e->get->length = BRG_PART_BYTES_MAX + 1)
-SPOIL(get_offset, e->get->offset = BRG_OBJECT_BYTES_MAX)
-SPOIL(part_no_object, e->part->object = NULL)
-SPOIL(part_run_0, e->part->object->run = 0)
-SPOIL(part_no_tensor, e->n_tensors = 0)
+SPOIL(attach_session, e->attach->session = 0);
+SPOIL(get_no_object, e->get->object = NULL);
+SPOIL(get_kind_0, e->get->object->kind = 0);
+SPOIL(get_kind_4, e->get->object->kind = 4);
+SPOIL(get_digest_none, e->get->object->digest.len = 0);
+SPOIL(get_digest_short, e->get->object->digest.len = 31);
+SPOIL(get_data_run, e->get->object->run = 1);
+SPOIL(get_data_step, e->get->object->step = 1);
+SPOIL(get_data_unit, e->get->object->unit = 1);
+SPOIL(get_length_0, e->get->length = 0);
+SPOIL(get_length_long, e->get->length = BRG_PART_BYTES_MAX + 1);
+SPOIL(get_offset, e->get->offset = BRG_OBJECT_BYTES_MAX);
+SPOIL(part_no_object, e->part->object = NULL);
+SPOIL(part_run_0, e->part->object->run = 0);
+SPOIL(part_no_tensor, e->n_tensors = 0);
 SPOIL(part_two_tensors, (one_tensor[0] = one_tensor[1] = e->tensors[0], e->n_tensors = 2,
-                         e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor))
-SPOIL(part_five_tensors, (one_tensor[0] = one_tensor[1] = one_tensor[2] = one_tensor[3] =
-                              one_tensor[4] = e->tensors[0],
-                          e->n_tensors = 5, e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor))
-SPOIL(part_dtype_f32, (e->tensors[0]->dtype = BRG_DTYPE_F32, e->tensors[0]->elements = 1))
-SPOIL(part_dtype_0, e->tensors[0]->dtype = 0)
-SPOIL(part_dtype_4, e->tensors[0]->dtype = 4)
-SPOIL(part_elements_0, e->tensors[0]->elements = 0)
+                         e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor));
+SPOIL(
+    part_five_tensors,
+    (one_tensor[0] = one_tensor[1] = one_tensor[2] = one_tensor[3] = one_tensor[4] = e->tensors[0],
+     e->n_tensors = 5, e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor));
+SPOIL(part_dtype_f32, (e->tensors[0]->dtype = BRG_DTYPE_F32, e->tensors[0]->elements = 1));
+SPOIL(part_dtype_0, e->tensors[0]->dtype = 0);
+SPOIL(part_dtype_4, e->tensors[0]->dtype = 4);
+SPOIL(part_elements_0, e->tensors[0]->elements = 0);
 SPOIL(part_elements_many,
-      (e->part->total = BRG_OBJECT_BYTES_MAX, e->tensors[0]->elements = BRG_PART_BYTES_MAX + 1))
-SPOIL(part_tensor_digest, e->tensors[0]->digest.len = 16)
-SPOIL(part_total_0, e->part->total = 0)
-SPOIL(part_total_huge, e->part->total = BRG_OBJECT_BYTES_MAX + 1)
-SPOIL(part_offset_past, e->part->offset = e->part->total)
-SPOIL(part_reaches_past, e->part->offset = e->part->offset + 1)
-SPOIL(part_offset_wraps, e->part->offset = UINT64_MAX)
-SPOIL(gone_no_object, e->gone->object = NULL)
-SPOIL(gone_unit_of_params, e->gone->object->unit = 1)
-SPOIL(gone_text_long, e->gone->text = xs(257))
-SPOIL(gone_text_dirty, e->gone->text = text("\r"))
+      (e->part->total = BRG_OBJECT_BYTES_MAX, e->tensors[0]->elements = BRG_PART_BYTES_MAX + 1));
+SPOIL(part_tensor_digest, e->tensors[0]->digest.len = 16);
+SPOIL(part_total_0, e->part->total = 0);
+SPOIL(part_total_huge, e->part->total = BRG_OBJECT_BYTES_MAX + 1);
+SPOIL(part_offset_past, e->part->offset = e->part->total);
+SPOIL(part_reaches_past, e->part->offset = e->part->offset + 1);
+SPOIL(part_offset_wraps, e->part->offset = UINT64_MAX);
+SPOIL(gone_no_object, e->gone->object = NULL);
+SPOIL(gone_unit_of_params, e->gone->object->unit = 1);
+SPOIL(gone_text_long, e->gone->text = xs(257));
+SPOIL(gone_text_dirty, e->gone->text = text("\r"));
 
-SPOIL(welcome_lease_0, e->welcome->lease_ms = 0)
-SPOIL(welcome_lease_long, e->welcome->lease_ms = BRG_LEASE_MS_MAX + 1)
-SPOIL(welcome_beat_0, e->welcome->beat_ms = 0)
-SPOIL(welcome_beat_long, e->welcome->beat_ms = e->welcome->lease_ms)
-SPOIL(welcome_name_empty, e->welcome->name.len = 0)
-SPOIL(welcome_name_long, e->welcome->name = xs(257))
-SPOIL(refused_code_0, e->refused->code = 0)
-SPOIL(refused_retry, e->refused->retry = 2)
-SPOIL(refused_text_long, e->refused->text = xs(257))
-SPOIL(refused_text_dirty, e->refused->text = text("\x01"))
+SPOIL(welcome_lease_0, e->welcome->lease_ms = 0);
+SPOIL(welcome_lease_long, e->welcome->lease_ms = BRG_LEASE_MS_MAX + 1);
+SPOIL(welcome_beat_0, e->welcome->beat_ms = 0);
+SPOIL(welcome_beat_long, e->welcome->beat_ms = e->welcome->lease_ms);
+SPOIL(welcome_name_empty, e->welcome->name.len = 0);
+SPOIL(welcome_name_long, e->welcome->name = xs(257));
+SPOIL(refused_code_0, e->refused->code = 0);
+SPOIL(refused_retry, e->refused->retry = 2);
+SPOIL(refused_text_long, e->refused->text = xs(257));
+SPOIL(refused_text_dirty, e->refused->text = text("\x01"));
 
-SPOIL(run_0, e->run->run = 0)
-SPOIL(run_name_empty, e->run->name.len = 0)
-SPOIL(run_name_long, e->run->name = xs(257))
-SPOIL(run_steps_0, e->run->steps = 0)
-SPOIL(run_steps_many, e->run->steps = BRG_STEPS_MAX + 1)
-SPOIL(run_no_model, e->run->model = NULL)
-SPOIL(run_no_data, e->run->data = NULL)
-SPOIL(run_no_batch, e->run->batch = NULL)
-SPOIL(run_type_0, e->run->model->type = 0)
-SPOIL(run_type_4, e->run->model->type = 4)
-SPOIL(run_dim_0, e->run->model->dim = 0)
-SPOIL(run_dim_large, e->run->model->dim = 65540)
-SPOIL(run_dim_uneven, e->run->model->dim = 130)
-SPOIL(run_dim_odd_head, e->run->model->dim = 132)
-SPOIL(run_layers_0, e->run->model->layers = 0)
-SPOIL(run_layers_many, e->run->model->layers = 1025)
-SPOIL(run_heads_0, e->run->model->heads = 0)
-SPOIL(run_heads_many, (e->run->model->heads = 2048, e->run->model->dim = 4096))
-SPOIL(run_kv_0, e->run->model->kv_heads = 0)
-SPOIL(run_kv_many, e->run->model->kv_heads = 8)
-SPOIL(run_kv_uneven, e->run->model->kv_heads = 3)
-SPOIL(run_hidden_0, e->run->model->hidden = 0)
-SPOIL(run_hidden_large, e->run->model->hidden = 1048577)
-SPOIL(run_context_0, e->run->model->context = 0)
-SPOIL(run_context_large, e->run->model->context = 1048577)
-SPOIL(run_vocab_1, e->run->model->vocab = 1)
-SPOIL(run_vocab_large, e->run->model->vocab = 1048577)
-SPOIL(run_tied, e->run->model->tied = 2)
-SPOIL(run_theta_0, e->run->model->rope_theta = 0)
-SPOIL(run_theta_negative, e->run->model->rope_theta = -1)
-SPOIL(run_theta_nan, e->run->model->rope_theta = NAN)
-SPOIL(run_theta_inf, e->run->model->rope_theta = INFINITY)
-SPOIL(run_eps_1, e->run->model->norm_eps = 1)
-SPOIL(run_eps_negative, e->run->model->norm_eps = -1e-9f)
-SPOIL(run_eps_nan, e->run->model->norm_eps = NAN)
-SPOIL(run_llama_inputs, e->run->model->inputs = 1)
-SPOIL(run_llama_classes, e->run->model->classes = 2)
-SPOIL(run_llama_widths, (e->run->model->n_widths = 1, e->run->model->widths = many_u32 + 1))
-SPOIL(run_widths_many, (e->run->model->n_widths = 9, e->run->model->widths = many_u32 + 1))
-SPOIL(run_mlp_with_llama, e->run->model->type = 2)
-SPOIL(run_format_0, e->run->data->format = 0)
-SPOIL(run_format_5, e->run->data->format = 5)
-SPOIL(run_data_digest, e->run->data->digest.len = 0)
-SPOIL(run_data_0, e->run->data->size_bytes = 0)
-SPOIL(run_data_huge, e->run->data->size_bytes = BRG_OBJECT_BYTES_MAX + 1)
-SPOIL(run_split_0, e->run->data->split = 0)
-SPOIL(run_split_huge, e->run->data->split = BRG_OBJECT_BYTES_MAX + 1)
-SPOIL(run_chunks_0, e->run->batch->chunks = 0)
-SPOIL(run_chunks_many, (e->run->batch->chunks = 1025, e->run->batch->samples = 2000))
-SPOIL(run_samples_few, e->run->batch->samples = 15)
-SPOIL(run_samples_many, e->run->batch->samples = 16777217)
-SPOIL(run_microbatch_0, e->run->batch->microbatch = 0)
-SPOIL(run_microbatch_large, e->run->batch->microbatch = 65)
+SPOIL(run_0, e->run->run = 0);
+SPOIL(run_name_empty, e->run->name.len = 0);
+SPOIL(run_name_long, e->run->name = xs(257));
+SPOIL(run_steps_0, e->run->steps = 0);
+SPOIL(run_steps_many, e->run->steps = BRG_STEPS_MAX + 1);
+SPOIL(run_no_model, e->run->model = NULL);
+SPOIL(run_no_data, e->run->data = NULL);
+SPOIL(run_no_batch, e->run->batch = NULL);
+SPOIL(run_type_0, e->run->model->type = 0);
+SPOIL(run_type_4, e->run->model->type = 4);
+SPOIL(run_dim_0, e->run->model->dim = 0);
+SPOIL(run_dim_large, e->run->model->dim = 65540);
+SPOIL(run_dim_uneven, e->run->model->dim = 130);
+SPOIL(run_dim_odd_head, e->run->model->dim = 132);
+SPOIL(run_layers_0, e->run->model->layers = 0);
+SPOIL(run_layers_many, e->run->model->layers = 1025);
+SPOIL(run_heads_0, e->run->model->heads = 0);
+SPOIL(run_heads_many, (e->run->model->heads = 2048, e->run->model->dim = 4096));
+SPOIL(run_kv_0, e->run->model->kv_heads = 0);
+SPOIL(run_kv_many, e->run->model->kv_heads = 8);
+SPOIL(run_kv_uneven, e->run->model->kv_heads = 3);
+SPOIL(run_hidden_0, e->run->model->hidden = 0);
+SPOIL(run_hidden_large, e->run->model->hidden = 1048577);
+SPOIL(run_context_0, e->run->model->context = 0);
+SPOIL(run_context_large, e->run->model->context = 1048577);
+SPOIL(run_vocab_1, e->run->model->vocab = 1);
+SPOIL(run_vocab_large, e->run->model->vocab = 1048577);
+SPOIL(run_tied, e->run->model->tied = 2);
+SPOIL(run_theta_0, e->run->model->rope_theta = 0);
+SPOIL(run_theta_negative, e->run->model->rope_theta = -1);
+SPOIL(run_theta_nan, e->run->model->rope_theta = NAN);
+SPOIL(run_theta_inf, e->run->model->rope_theta = INFINITY);
+SPOIL(run_eps_1, e->run->model->norm_eps = 1);
+SPOIL(run_eps_negative, e->run->model->norm_eps = -1e-9f);
+SPOIL(run_eps_nan, e->run->model->norm_eps = NAN);
+SPOIL(run_llama_inputs, e->run->model->inputs = 1);
+SPOIL(run_llama_classes, e->run->model->classes = 2);
+SPOIL(run_llama_widths, (e->run->model->n_widths = 1, e->run->model->widths = many_u32 + 1));
+SPOIL(run_widths_many, (e->run->model->n_widths = 9, e->run->model->widths = many_u32 + 1));
+SPOIL(run_mlp_with_llama, e->run->model->type = 2);
+SPOIL(run_format_0, e->run->data->format = 0);
+SPOIL(run_format_5, e->run->data->format = 5);
+SPOIL(run_data_digest, e->run->data->digest.len = 0);
+SPOIL(run_data_0, e->run->data->size_bytes = 0);
+SPOIL(run_data_huge, e->run->data->size_bytes = BRG_OBJECT_BYTES_MAX + 1);
+SPOIL(run_split_0, e->run->data->split = 0);
+SPOIL(run_split_huge, e->run->data->split = BRG_OBJECT_BYTES_MAX + 1);
+SPOIL(run_chunks_0, e->run->batch->chunks = 0);
+SPOIL(run_chunks_many, (e->run->batch->chunks = 1025, e->run->batch->samples = 2000));
+SPOIL(run_samples_few, e->run->batch->samples = 15);
+SPOIL(run_samples_many, e->run->batch->samples = 16777217);
+SPOIL(run_microbatch_0, e->run->batch->microbatch = 0);
+SPOIL(run_microbatch_large, e->run->batch->microbatch = 65);
 
-SPOIL(task_run_0, e->task->run = 0)
-SPOIL(task_step_0, e->task->step = 0)
-SPOIL(task_step_high, e->task->step = BRG_STEPS_MAX + 1)
-SPOIL(task_params_0, e->task->params_bytes = 0)
-SPOIL(task_params_huge, e->task->params_bytes = BRG_OBJECT_BYTES_MAX + 1)
-SPOIL(task_no_chunks, (e->task->n_chunks = 0, e->task->n_coefficients = 0))
+SPOIL(task_run_0, e->task->run = 0);
+SPOIL(task_step_0, e->task->step = 0);
+SPOIL(task_step_high, e->task->step = BRG_STEPS_MAX + 1);
+SPOIL(task_params_0, e->task->params_bytes = 0);
+SPOIL(task_params_huge, e->task->params_bytes = BRG_OBJECT_BYTES_MAX + 1);
+SPOIL(task_no_chunks, (e->task->n_chunks = 0, e->task->n_coefficients = 0));
 SPOIL(task_many_chunks,
-      (e->task->n_chunks = 1025, e->task->chunks = many_u32, e->task->n_coefficients = 0))
+      (e->task->n_chunks = 1025, e->task->chunks = many_u32, e->task->n_coefficients = 0));
 SPOIL(task_many_coefficients,
-      (e->task->n_coefficients = 1025, e->task->coefficients = many_doubles))
-SPOIL(task_chunk_high, e->task->chunks[1] = 1024)
-SPOIL(task_chunk_twice, e->task->chunks[1] = 15)
-SPOIL(task_coefficients_differ, e->task->n_coefficients = 2)
-SPOIL(task_coefficient_nan, e->task->coefficients[1] = NAN)
-SPOIL(task_coefficient_inf, e->task->coefficients[1] = -INFINITY)
-SPOIL(commit_no_proof, e->commit->proof = NULL)
-SPOIL(commit_run_0, e->commit->proof->run = 0)
-SPOIL(commit_chain, e->commit->proof->chain.len = 0)
-SPOIL(release_run_0, e->release->run = 0)
+      (e->task->n_coefficients = 1025, e->task->coefficients = many_doubles));
+SPOIL(task_chunk_high, e->task->chunks[1] = 1024);
+SPOIL(task_chunk_twice, e->task->chunks[1] = 15);
+SPOIL(task_coefficients_differ, e->task->n_coefficients = 2);
+SPOIL(task_coefficient_nan, e->task->coefficients[1] = NAN);
+SPOIL(task_coefficient_inf, e->task->coefficients[1] = -INFINITY);
+SPOIL(commit_no_proof, e->commit->proof = NULL);
+SPOIL(commit_run_0, e->commit->proof->run = 0);
+SPOIL(commit_chain, e->commit->proof->chain.len = 0);
+SPOIL(release_run_0, e->release->run = 0);
 
-SPOIL(operate_verb_empty, e->operate->verb.len = 0)
-SPOIL(operate_verb_long, e->operate->verb = xs(33))
-SPOIL(operate_verb_upper, e->operate->verb = text("Pause"))
+SPOIL(operate_verb_empty, e->operate->verb.len = 0);
+SPOIL(operate_verb_long, e->operate->verb = xs(33));
+SPOIL(operate_verb_upper, e->operate->verb = text("Pause"));
 SPOIL(operate_verb_nul,
-      (e->operate->verb.data = (uint8_t *)(uintptr_t) "a\0b", e->operate->verb.len = 3))
+      (e->operate->verb.data = (uint8_t *)(uintptr_t) "a\0b", e->operate->verb.len = 3));
 
 #define CASE(type, name)                                                                           \
     { #name, BRG_MSG_##type, name }
