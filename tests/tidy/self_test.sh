@@ -26,6 +26,10 @@ clean_tree() {
     cp "$tidy/symbols_allowed.txt" "$tree/tests/tidy/"
     : >"$tree/tests/tidy/size_exceptions.txt"
     echo '[]' >"$tree/compile_commands.json"
+    printf '%s\n' '## What happens when' '| a fault | it is cured | `code_fault__is_cured` |' \
+        >"$tree/README.md"
+    printf 'static void code_fault__is_cured(void **state) {\n    (void)state;\n}\n' \
+        >"$tree/tests/unit/test_cure.c"
     printf '#!/bin/sh\nexit 0\n' | tee "$tree/check" >"$tree/demo"
     printf 'int brg_base_one(void);\n' >"$tree/base/base.h"
     printf '#include "base/base.h"\n\nint brg_base_one(void) {\n    return 1;\n}\n' >"$tree/base/base.c"
@@ -91,6 +95,7 @@ passes includes.sh
 passes words.sh "$tree"
 archive
 passes symbols.sh "$tree"
+passes promises.sh
 passes format.sh "$clang_format"
 passes shell.sh "$shellcheck"
 
@@ -147,6 +152,13 @@ echo 'gcc -O2 -DNDEBUG -c x.c' >"$tree/compile_commands.json"
 refuses 'would switch assertions off' words.sh "$tree"
 printf 'int f(void) {\n\treturn 0;\n}\n' >"$tree/cli/main.c"
 refuses 'tabs' words.sh "$tree"
+
+rm "$tree/tests/unit/test_cure.c"
+refuses 'names the test code_fault__is_cured, which is not there' promises.sh
+echo '| a fault | it is cured | |' >>"$tree/README.md"
+refuses 'a row names no test' promises.sh
+echo 'a text' >"$tree/README.md"
+refuses "no table 'What happens when'" promises.sh
 
 echo 'int  unused ;' >"$tree/cli/main.c"
 refuses 'clang-format-violations' format.sh "$clang_format"
