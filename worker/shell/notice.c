@@ -134,11 +134,14 @@ static void say_again(struct brg_shell *s) {
     s->notice.again_ns = s->now_ns + AGAIN_NS;
     switch ((enum state)s->notice.state) {
     case STATE_CONNECTING:
-        brg_log_warn("attach", BRG_FIELDS(BRG_U64("for_s", for_s)), "not connected to %s: %s",
-                     s->endpoint,
-                     s->notice.trouble.text[0] != '\0'
-                         ? s->notice.trouble.text
-                         : "no answer of any kind; check the address, the port and firewalls");
+        if (s->notice.trouble.text[0] != '\0')
+            brg_log_warn("attach", BRG_FIELDS(BRG_U64("for_s", for_s)), "not connected: %s",
+                         s->notice.trouble.text);
+        else
+            brg_log_warn("attach", BRG_FIELDS(BRG_U64("for_s", for_s)),
+                         "not connected: %s does not answer at all; check the address, the port "
+                         "and firewalls",
+                         s->endpoint);
         break;
     case STATE_CALLING:
         brg_log_warn("attach", BRG_FIELDS(BRG_U64("for_s", for_s)),

@@ -19,7 +19,9 @@
 #include <unistd.h>
 
 #define HELLO_EVERY_NS (2 * BRG_NS_PER_S)
-#define FETCH_RETRY_NS (5 * BRG_NS_PER_S)
+#define FETCH_RETRY_NS (1 * BRG_NS_PER_S)
+/* Dialling a coordinator that is away costs nobody anything, so it is done often. */
+#define RECONNECT_MAX_MS 2000u
 #define SLEEP_MAX_MS 1000u
 /* A worker told to stop waits this long for a coordinator that went away. */
 #define ALONE_NS (2 * BRG_NS_PER_S)
@@ -125,9 +127,10 @@ static uint64_t lose_patience(struct brg_shell *s) {
     char text[BRG_UNITS_TEXT_BYTES];
     if (give_up_ns == 0) return UINT64_MAX;
     if (s->now_ns - s->well_ns >= give_up_ns) {
-        (void)brg_why_set(s->why, BRG_ETIMEDOUT, "gave up: not attached to %s for %s%s%s",
-                          s->endpoint, brg_duration_text(give_up_ns, text),
-                          s->notice.trouble.text[0] != '\0' ? "; " : "", s->notice.trouble.text);
+        const char *trouble = s->notice.trouble.text;
+        (void)brg_why_set(s->why, BRG_ETIMEDOUT, "gave up after %s without a coordinator: %s",
+                          brg_duration_text(give_up_ns, text),
+                          *trouble != '\0' ? trouble : "it does not let this worker in");
         brg_shell_leave(s, s->key_refused ? BRG_EXIT_REFUSED : BRG_EXIT_TEMPORARY);
     }
     return s->well_ns + give_up_ns;
@@ -220,6 +223,7 @@ static int open_sockets(struct brg_shell *s, struct brg_why *why) {
     const struct brg_join *join = &s->options->join;
     struct brg_socket_config config;
     brg_socket_config_init(&config);
+    config.reconnect_max_ms = RECONNECT_MAX_MS;
     (void)brg_endpoint_format(join->host, join->port, s->endpoint);
     int rc = brg_transport_create(&s->transport, why);
     if (rc == BRG_OK)

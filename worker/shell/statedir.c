@@ -1,10 +1,12 @@
 #include "worker/shell/statedir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Joins two parts; what does not fit is refused, never cut. */
@@ -99,4 +101,44 @@ const char *brg_statedir_data_path(const struct brg_statedir *d, const struct br
         snprintf(out, BRG_FILE_PATH_BYTES, "%s/data-%s", d->path, brg_digest_hex(digest, hex));
     BRG_ASSERT(n > 0 && (size_t)n < BRG_FILE_PATH_BYTES);
     return out;
+}
+
+/* 1 for the name of a data set: data- and the digest in hex, nothing else. */
+static int is_data_name(const char *name) {
+    static const size_t prefix = sizeof "data-" - 1;
+    if (strncmp(name, "data-", prefix) != 0) return 0;
+    return strlen(name) == prefix + BRG_DIGEST_HEX_BYTES - 1 &&
+           strspn(name + prefix, "0123456789abcdef") == BRG_DIGEST_HEX_BYTES - 1;
+}
+
+/* Finds the data set used longest ago, its path into out [BRG_FILE_PATH_BYTES]; returns how many
+ * there are beside `keep_path`. */
+static uint32_t oldest_data(const struct brg_statedir *d, const char *keep_path, char *out) {
+    char path[BRG_FILE_PATH_BYTES];
+    struct stat st, oldest = {0};
+    uint32_t count = 0;
+    DIR *folder = opendir(d->path);
+    if (folder == NULL) return 0;
+    for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+        if (!is_data_name(e->d_name)) continue;
+        const int n = snprintf(path, sizeof path, "%s/%s", d->path, e->d_name);
+        if (n < 0 || (size_t)n >= sizeof path || strcmp(path, keep_path) == 0) continue;
+        if (lstat(path, &st) != 0 || !S_ISREG(st.st_mode)) continue;
+        if (count++ > 0 && (st.st_mtim.tv_sec > oldest.st_mtim.tv_sec ||
+                            (st.st_mtim.tv_sec == oldest.st_mtim.tv_sec &&
+                             st.st_mtim.tv_nsec >= oldest.st_mtim.tv_nsec)))
+            continue;
+        oldest = st;
+        memcpy(out, path, sizeof path);
+    }
+    (void)closedir(folder);
+    return count;
+}
+
+void brg_statedir_prune(const struct brg_statedir *d, const struct brg_digest *keep) {
+    char keep_path[BRG_FILE_PATH_BYTES], oldest[BRG_FILE_PATH_BYTES];
+    const char *kept = brg_statedir_data_path(d, keep, keep_path);
+    (void)utimensat(AT_FDCWD, kept, NULL, 0); /* used now; a file not there is fine */
+    while (oldest_data(d, kept, oldest) > BRG_STATEDIR_DATA_MAX - 1)
+        if (unlink(oldest) != 0) return;
 }

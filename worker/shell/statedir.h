@@ -14,6 +14,7 @@
 #include "proto/keys.h"
 
 #define BRG_STATEDIR_BYTES 3072u /* its path with the NUL: file names must fit behind it */
+#define BRG_STATEDIR_DATA_MAX 8u /* data sets kept */
 
 struct brg_statedir {
     char path[BRG_STATEDIR_BYTES];
@@ -39,5 +40,10 @@ void brg_statedir_close(struct brg_statedir *d);
  * shape: out [BRG_FILE_PATH_BYTES]; returns out */
 const char *brg_statedir_data_path(const struct brg_statedir *d, const struct brg_digest *digest,
                                    char *out);
+
+/* brg_statedir_prune - removes the data sets used longest ago, so that BRG_STATEDIR_DATA_MAX are
+ * left, and never the one with digest `keep`. Marks that one as used now. What cannot be removed
+ * stays: it is only room on the disk. */
+void brg_statedir_prune(const struct brg_statedir *d, const struct brg_digest *keep);
 
 #endif

@@ -140,6 +140,7 @@ static void on_opened(struct brg_shell *s, const struct brg_compute_answer *a) {
     case BRG_OK:
         run->stage = BRG_RUN_STAGE_READY;
         run->code = BRG_OK;
+        brg_statedir_prune(&s->state, &run->setup.data_digest);
         if (s->core.run != run->setup.run) { /* released meanwhile */
             brg_shell_close_run(s);
             break;
