@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define SENTENCE_BYTES 8192u
+#define KEY_CHARACTERS 40u /* of Z85, see proto/keys.h */
 
 /* "brigade VERB: sentence." in one write, so that two processes on one terminal do not mix. */
 static void say(const struct brg_cli_verb *verb, const char *format, va_list list,
@@ -129,6 +130,13 @@ static int check_arguments(const struct brg_cli_args *args, const char *first_ex
     return brg_cli_wrong(verb, "'%.80s' is one argument too many.", first_extra);
 }
 
+/* 1 where the word is an argument although it begins with a dash: a public key may. A flag of the
+ * table counts as such, even if it looks like a key together with its value. */
+static int is_key(const struct brg_cli_verb *verb, const char *word) {
+    if (verb->takes_key == 0 || strlen(word) != KEY_CHARACTERS) return 0;
+    return word[1] != '-' || find(verb, word + 2, strcspn(word + 2, "=")) == verb->flag_count;
+}
+
 int brg_cli_parse(const struct brg_cli_verb *verb, int argc, char **argv,
                   struct brg_cli_args *out) {
     int only_arguments = 0, rc;
@@ -141,15 +149,16 @@ int brg_cli_parse(const struct brg_cli_verb *verb, int argc, char **argv,
     out->arguments = argv + 1;
     for (int i = 1; i < argc; i++) {
         char *word = argv[i];
-        if (!only_arguments && strcmp(word, "--") == 0) {
+        int is_argument = only_arguments || word[0] != '-' || word[1] == 0 || is_key(verb, word);
+        if (!is_argument && strcmp(word, "--") == 0) {
             only_arguments = 1;
-        } else if (!only_arguments && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
+        } else if (!is_argument && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
             brg_cli_help(verb, stdout);
             return BRG_EXIT_OK;
-        } else if (!only_arguments && word[0] == '-' && word[1] == '-') {
+        } else if (!is_argument && word[1] == '-') {
             rc = take_flag(out, argc, argv, &i);
             if (rc != BRG_CLI_GO) return rc;
-        } else if (!only_arguments && word[0] == '-' && word[1] != 0) {
+        } else if (!is_argument) {
             return brg_cli_wrong(verb, "there is no flag '%.40s'; flags have two dashes.", word);
         } else if (out->argument_count < verb->arguments_max) {
             out->arguments[out->argument_count++] = word; /* never behind what is read */

@@ -39,6 +39,7 @@ struct brg_cli_verb {
     const char *about;     /* paragraphs for the help, broken at 80 columns, ending in \n */
     const char *examples;  /* lines for the help, each ending in \n */
     uint32_t arguments_min, arguments_max;
+    uint32_t takes_key; /* 1: an argument may be a public key, which may begin with a dash */
     uint32_t flag_count;
     const struct brg_cli_flag *flags; /* [flag_count] */
 };

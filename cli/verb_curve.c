@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define PAGE_POINTS 1000u
+#define PAGE_POINTS 100u
 #define PAGES_MAX 1000000u
 
 static const struct brg_cli_flag flags[] = {

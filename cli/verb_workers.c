@@ -87,6 +87,7 @@ static const struct brg_cli_verb allow_verb = {
     .examples = "$ brigade workers allow 'KEY' --name lab-7\n",
     .arguments_min = 1,
     .arguments_max = 1,
+    .takes_key = 1,
     .flag_count = sizeof allow_flags / sizeof allow_flags[0],
     .flags = allow_flags,
 };
@@ -125,6 +126,7 @@ static const struct brg_cli_verb revoke_verb = {
     .examples = "$ brigade workers revoke lab-7\n",
     .arguments_min = 1,
     .arguments_max = 1,
+    .takes_key = 1,
     .flag_count = sizeof one_flags / sizeof one_flags[0],
     .flags = one_flags,
 };
@@ -138,6 +140,7 @@ static const struct brg_cli_verb drain_verb = {
     .examples = "$ brigade workers drain lab-7\n",
     .arguments_min = 1,
     .arguments_max = 1,
+    .takes_key = 1,
     .flag_count = sizeof one_flags / sizeof one_flags[0],
     .flags = one_flags,
 };

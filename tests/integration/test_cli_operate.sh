@@ -66,19 +66,17 @@ expect_equal "events after the last one" "$(ask events --after "$after")" ""
 expect_fails 1 "run 1 is finished" ask resume 1
 
 # ---- on a terminal it is drawn in place ----
+tiny_llama "$work/drawn.yaml" 200
+says "run 2" ask submit "$work/drawn.yaml"
 if command -v script >/dev/null; then
-    tiny_llama "$work/drawn.yaml" 200
-    says "run 2" ask submit "$work/drawn.yaml"
     TERM=xterm script -qec "'$BRIGADE' status --watch --every 100ms --state '$state_dir'" \
         "$work/tty.log" >/dev/null 2>&1 </dev/null || fail "--watch on a terminal"
     grep -q $'\e\[[0-9]*A' "$work/tty.log" || fail "nothing is drawn over"
     grep -qF '[########################] 100 %' "$work/tty.log" ||
         grep -qE '\[#+\.+\] ' "$work/tty.log" || fail "there is no progress bar"
-else
-    tiny_llama "$work/drawn.yaml" 2
-    says "run 2" ask submit "$work/drawn.yaml"
 fi
 wait_until 30 run_state 2 finished
+expect_equal "points over several answers" "$(ask curve --run 2 --csv | wc -l)" 201
 
 # ---- pause, resume, stop ----
 tiny_llama "$work/long.yaml" 100000
@@ -121,6 +119,11 @@ start lab "$BRIGADE" worker --join "$url" --state "$work/lab"
 wait_exit 30 "$pid"
 expect_equal "exit status without token and permission" "$exit_status" 69
 says "may join" ask workers allow "$key" --name lab
+# A key may begin as a flag does.
+for dashed in '->5jAU%dS!nu$vOP@[iUAPS@s[[b{&L+pHqpR^R/' '--5jAU%dS!nu$vOP@[iUAPS@s[[b{&L+pHqpR^R/'; do
+    says "$dashed may join" ask workers allow "$dashed"
+    says "$dashed is shut out" ask workers revoke "$dashed"
+done
 start lab "$BRIGADE" worker --join "$url" --state "$work/lab"
 workers[lab]=$pid
 wait_until 20 worker_state lab active
