@@ -143,4 +143,6 @@ static inline void assert_frame_is(const struct brg_frame *f, const char *text) 
     assert_memory_equal(b.data, text, strlen(text));
 }
 
+#define NET_TEST(name) cmocka_unit_test_setup_teardown(name, net_setup, net_teardown)
+
 #endif

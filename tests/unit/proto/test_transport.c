@@ -685,63 +685,6 @@ static void transport_wait__wakes_for_a_descriptor_and_ends_in_time(void **state
     assert_int_equal(close(fd), 0);
 }
 
-static void zap_second_handler_of_a_context__is_refused(void **state) {
-    struct net *n = *state;
-    const struct brg_zap_config config = {.keys_max = 1};
-    struct brg_zap *second = NULL;
-    struct brg_why why;
-    assert_int_equal(brg_zap_create(n->transport, &config, &second, &why), BRG_EEXIST);
-    assert_null(second);
-}
-
-static void zap_full_table__refuses_new_rules_and_keeps_the_old(void **state) {
-    struct net *n = *state;
-    struct brg_key key;
-    struct brg_zap_stats stats;
-    for (uint32_t i = 0; i < 16; i++) {
-        memset(&key, (int)((i * 7) % 16), sizeof key);
-        assert_int_equal(brg_zap_deny(n->zap, &key), BRG_OK);
-        assert_int_equal(brg_zap_deny(n->zap, &key), BRG_OK); /* twice is once */
-    }
-    memset(&key, 99, sizeof key);
-    assert_int_equal(brg_zap_deny(n->zap, &key), BRG_EFULL);
-    assert_true(brg_zap_permits(n->zap, &key));
-    for (uint32_t i = 0; i < 16; i++) {
-        memset(&key, (int)i, sizeof key);
-        assert_false(brg_zap_permits(n->zap, &key));
-    }
-    memset(&key, 5, sizeof key);
-    brg_zap_forget(n->zap, &key);
-    assert_true(brg_zap_permits(n->zap, &key));
-    brg_zap_stats_read(n->zap, &stats);
-    assert_int_equal(stats.keys, 15);
-}
-
-static void zap_allow_only__lets_in_nobody_else(void **state) {
-    struct net *n = *state;
-    const struct brg_zap_config config = {.keys_max = 4, .allow_only = 1};
-    struct brg_inbound in;
-    struct brg_socket_event event;
-    brg_zap_destroy(
-        &n->zap); /* one handler a context, so the other one gets a context of its own */
-    brg_transport_destroy(&n->transport);
-    assert_int_equal(brg_transport_create(&n->transport, NULL), BRG_OK);
-    assert_int_equal(brg_zap_create(n->transport, &config, &n->zap, NULL), BRG_OK);
-    net_listen(n, "tcp://127.0.0.1:*");
-    struct brg_socket *worker = net_dial(n);
-    assert_true(event_within(worker, BRG_SOCKET_KEY_REFUSED, &event, WAIT_MS));
-    net_hang_up(n, &worker);
-
-    assert_int_equal(brg_zap_allow(n->zap, &n->worker_key.public_key), BRG_OK);
-    worker = net_dial(n);
-    send_text(worker, NULL, "allowed");
-    assert_int_equal(receive_within(n->server, &in, WAIT_MS), BRG_OK);
-    brg_inbound_release(&in);
-    net_hang_up(n, &worker);
-}
-
-#define NET_TEST(name) cmocka_unit_test_setup_teardown(name, net_setup, net_teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         NET_TEST(transport_text__goes_there_and_back),
@@ -764,9 +707,6 @@ int main(void) {
         NET_TEST(transport_listening_on_all_addresses__reaches_ipv4_and_ipv6),
         NET_TEST(transport_messages__are_packed_sent_checked_and_unpacked),
         NET_TEST(transport_wait__wakes_for_a_descriptor_and_ends_in_time),
-        NET_TEST(zap_second_handler_of_a_context__is_refused),
-        NET_TEST(zap_full_table__refuses_new_rules_and_keeps_the_old),
-        NET_TEST(zap_allow_only__lets_in_nobody_else),
     };
     return cmocka_run_group_tests_name("transport", tests, NULL, NULL) != 0;
 }
