@@ -121,6 +121,7 @@ static void on_decoded(struct brg_service *s, struct brg_job *job) {
         return;
     }
     s->decoded = job->decode.entry;
+    s->decoded_norm = job->decode.norm;
     feed(s, BRG_EV_DECODED, job);
 }
 

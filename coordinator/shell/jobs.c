@@ -81,6 +81,7 @@ static void carry_out(struct brg_job *job) {
     case BRG_JOB_DECODE:
         job->rc = brg_openrun_decode(job->run, job->step, &job->decode.shares, &job->decode.entry,
                                      &job->why);
+        job->decode.norm = job->run->norm;
         break;
     case BRG_JOB_APPLY: job->rc = apply(job); break;
     case BRG_JOB_CHECKPOINT:

@@ -43,6 +43,7 @@ struct brg_job {
         struct {
             struct brg_openrun_shares shares; /* in: one hold on each buffer is the job's */
             struct brg_gradlog_entry entry;   /* out */
+            double norm;                      /* out: of the mean gradient, before clipping */
         } decode;
         struct {
             struct brg_optimizer_report report; /* out */

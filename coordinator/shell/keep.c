@@ -122,6 +122,8 @@ static void keep_commit(struct brg_service *s, const struct brg_coord_action *a)
                                      .gradient = s->decoded.gradient,
                                      .count = s->decoded.count,
                                      .loss_sum = loss * (double)s->decoded.count,
+                                     .lr = brg_optimizer_lr(&s->run->config.run.optimizer, a->step),
+                                     .norm = s->decoded_norm,
                                      .committed_ns = brg_service_wall_ns(),
                                      .round_ns = s->now_ns - r->started_ns,
                                      .attempt = 1,

@@ -303,7 +303,9 @@ int brg_openrun_decode(struct brg_openrun *run, uint64_t step,
     }
     BRG_ASSERT(used > 0);
     brg_combine(run->param_count, used, used_weights, vectors, run->gradient);
-    if (!isfinite(brg_kernels_pick()->norm2(run->param_count, run->gradient))) {
+    run->norm =
+        sqrt(brg_kernels_pick()->norm2(run->param_count, run->gradient)) / (double)run->targets;
+    if (!isfinite(run->norm)) {
         return brg_why_set(why, BRG_EINVAL,
                            "the gradient of step %llu is not finite: the run has diverged; lower "
                            "optimizer.lr or set optimizer.clip, and submit it again",

@@ -48,6 +48,7 @@ struct brg_openrun {
     struct brg_buffer *params;           /* of `version`; replaced, never written, by apply */
     float *moments;
     float *gradient; /* of the step decoded last */
+    double norm;     /* of the mean gradient decoded last, before clipping */
     uint64_t version;
     uint64_t checkpoint;                /* that the run was restored from, 0 for none */
     struct brg_optimizer_report report; /* of the step applied last */

@@ -253,16 +253,30 @@ static int carry_out(struct brg_service *s, const char *verb, const cJSON *body,
                        verb);
 }
 
-void brg_service_operate(struct brg_service *s, const struct brg_peer *from) {
+/* Answers with what the verb did, or why it did not. */
+static int answer(struct brg_service *s, const struct brg_key *key, cJSON **reply,
+                  struct brg_why *why) {
     const struct brg_msg_operate *m = &s->msg.operate;
-    struct brg_why why = {{0}};
-    BRG_ASSERT(s->reply_count < BRG_TURN_MESSAGES_MAX); /* one a message of the turn */
+    if (!brg_key_equal(key, &s->operator_key.public_key)) {
+        return brg_why_set(
+            why, BRG_EPERM,
+            "this key may not operate the coordinator: use operator.key of its state "
+            "folder");
+    }
     cJSON *body = m->body_bytes > 0 ? cJSON_ParseWithLength((const char *)m->body, m->body_bytes)
                                     : cJSON_CreateObject();
+    if (body == NULL) return brg_why_set(why, BRG_EINVAL, "the request is not JSON");
+    const int rc = carry_out(s, m->verb, body, reply, why);
+    cJSON_Delete(body);
+    return rc;
+}
+
+void brg_service_operate(struct brg_service *s, const struct brg_inbound *in) {
+    struct brg_why why = {{0}};
+    BRG_ASSERT(s->reply_count < BRG_TURN_MESSAGES_MAX); /* one a message of the turn */
     cJSON *reply = cJSON_CreateObject();
     BRG_ASSERT(reply != NULL);
-    int rc = body == NULL ? brg_why_set(&why, BRG_EINVAL, "the request is not JSON")
-                          : carry_out(s, m->verb, body, &reply, &why);
+    const int rc = answer(s, &in->key, &reply, &why);
     if (rc != BRG_OK) {
         cJSON_Delete(reply);
         reply = cJSON_CreateObject();
@@ -270,11 +284,10 @@ void brg_service_operate(struct brg_service *s, const struct brg_peer *from) {
                                       why.text[0] != '\0' ? why.text : brg_strerror(rc));
     }
     struct brg_service_reply *slot = &s->replies[s->reply_count++];
-    *slot = (struct brg_service_reply){.to = *from, .id = m->id, .code = rc};
+    *slot = (struct brg_service_reply){.to = in->peer, .id = s->msg.operate.id, .code = rc};
     slot->body = cJSON_PrintUnformatted(reply);
     BRG_ASSERT(slot->body != NULL);
     cJSON_Delete(reply);
-    cJSON_Delete(body);
 }
 
 void brg_service_send_replies(struct brg_service *s) {

@@ -74,7 +74,19 @@ static int listen_for_workers(struct brg_service *s, struct brg_why *why) {
     return brg_socket_listen(s->transport, &config, &s->key, s->zap, endpoint, &s->socket, why);
 }
 
-/* What a worker is told to dial: the announced address, else this host's name. */
+/* What others can reach this host by, into out [BRG_HOST_BYTES]: the address it listens on, or its
+ * name where that is all of them. */
+static void name_this_host(const struct brg_service *s, char *out) {
+    uint16_t port = 0;
+    const int rc = brg_address_parse(s->options->listen, out, &port, NULL);
+    BRG_ASSERT(rc == BRG_OK); /* it was listened on */
+    const int is_any = out[0] == '\0' || strcmp(out, "*") == 0 || strcmp(out, "0.0.0.0") == 0 ||
+                       strcmp(out, "::") == 0;
+    if (!is_any) return;
+    if (gethostname(out, BRG_HOST_BYTES - 1) != 0) (void)snprintf(out, BRG_HOST_BYTES, "127.0.0.1");
+}
+
+/* What a worker is told to dial: the announced address, else this host's. */
 static int announce(struct brg_service *s, struct brg_why *why) {
     struct brg_join join = {.server = s->key.public_key};
     char bound[BRG_ENDPOINT_BYTES], path[BRG_PATH_BYTES], text[BRG_JOIN_URL_BYTES + 1];
@@ -93,8 +105,8 @@ static int announce(struct brg_service *s, struct brg_why *why) {
     if (s->options->announce != NULL) {
         rc = brg_address_parse(s->options->announce, join.host, &join.port, why);
         if (rc != BRG_OK) return rc;
-    } else if (gethostname(join.host, sizeof join.host - 1) != 0) {
-        (void)snprintf(join.host, sizeof join.host, "127.0.0.1");
+    } else {
+        name_this_host(s, join.host);
     }
     (void)brg_join_format(&join, s->join_url);
     return BRG_OK;
@@ -114,29 +126,55 @@ static int watch_signals(struct brg_service *s, struct brg_why *why) {
                : brg_why_set(why, BRG_EIO, "signals cannot be watched: %s", strerror(errno));
 }
 
+static int has_run_named(const struct brg_service *s, const char *name) {
+    for (uint32_t i = 0; i < s->core.run_count; i++) {
+        if (strcmp(s->runs[i].config.name, name) == 0) return 1;
+    }
+    return 0;
+}
+
+/* A run that was submitted already needs neither its file's data nor another submission: the same
+ * command starts the coordinator again. */
 static int submit_config(struct brg_service *s, struct brg_why *why) {
     struct brg_run_config config;
     struct brg_run_faults faults;
     uint64_t id = 0;
-    const int rc =
-        brg_runfile_read(s->options->config_path, BRG_RUNFILE_CHECK_FILES, &config, &faults);
-    if (rc != BRG_OK) {
-        brg_run_faults_print(&faults, s->options->config_path, stderr);
-        return brg_why_set(why, BRG_EINVAL, "%s has %u fault(s): mend them and start again",
-                           s->options->config_path, faults.count + faults.left_out);
-    }
-    for (uint32_t i = 0; i < s->core.run_count; i++) {
-        if (strcmp(s->runs[i].config.name, config.name) != 0) continue;
+    const char *path = s->options->config_path;
+    int rc = brg_runfile_read(path, BRG_RUNFILE_OFFLINE, &config, &faults);
+    if (rc == BRG_OK && has_run_named(s, config.name)) {
         brg_log_info("coordinator", BRG_FIELDS(BRG_STR("run", config.name)),
                      "a run of this name exists and goes on");
         return BRG_OK;
     }
+    if (rc == BRG_OK) rc = brg_runfile_read(path, BRG_RUNFILE_CHECK_FILES, &config, &faults);
+    if (rc != BRG_OK) {
+        brg_run_faults_print(&faults, path, stderr);
+        return brg_why_set(why, BRG_EINVAL, "%s has %u fault(s): mend them and start again", path,
+                           faults.count + faults.left_out);
+    }
     return brg_service_submit(s, &config, &id, why);
+}
+
+/* 1 where the file holds a token that still lets workers in: a restart needs no other one. */
+static int has_good_token(const struct brg_service *s) {
+    char text[BRG_TOKEN_TEXT_BYTES];
+    struct brg_digest hash;
+    if (brg_token_read(s->options->token_out, text, NULL, NULL) != BRG_OK) return 0;
+    brg_token_hash(text, strlen(text), &hash);
+    sodium_memzero(text, sizeof text);
+    for (uint32_t i = 0; i < s->core.members.token_count; i++) {
+        const struct brg_token *token = &s->core.members.tokens[i];
+        if (!brg_digest_equal(&token->hash, &hash)) continue;
+        return !token->revoked && token->uses_left > 0 &&
+               token->expires_s > brg_service_wall_ns() / BRG_NS_PER_S;
+    }
+    return 0;
 }
 
 static int write_token(struct brg_service *s, struct brg_why *why) {
     char text[BRG_TOKEN_TEXT_BYTES], line[BRG_TOKEN_TEXT_BYTES + 1];
     uint64_t id = 0;
+    if (has_good_token(s)) return BRG_OK;
     int rc =
         brg_service_make_token(s, TOKEN_OUT_LIFETIME_S, TOKEN_OUT_USES, "token-out", text, &id);
     if (rc != BRG_OK) return brg_why_set(why, rc, "no token could be made: revoke old ones");

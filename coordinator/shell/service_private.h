@@ -135,6 +135,7 @@ struct brg_service {
         uint64_t step; /* for which it was reported */
     } chunk_losses[BRG_CODE_CHUNKS_MAX];
     struct brg_gradlog_entry decoded;   /* of the step decoded last */
+    double decoded_norm;                /* of its mean gradient, before clipping */
     struct brg_optimizer_report report; /* of the step applied last */
     struct brg_digest chain;            /* digest of the last commit record */
     struct brg_record_step *unsaved;    /* durability checkpoint: commits since the last one */
@@ -180,7 +181,7 @@ void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan
 
 /* operator.c, status.c */
 struct cJSON;
-void brg_service_operate(struct brg_service *s, const struct brg_peer *from);
+void brg_service_operate(struct brg_service *s, const struct brg_inbound *in);
 void brg_service_send_replies(struct brg_service *s);
 /* Makes a token; text [BRG_TOKEN_TEXT_BYTES]. errors: BRG_EFULL, BRG_EINVAL */
 BRG_CHECK int brg_service_make_token(struct brg_service *s, uint64_t lifetime_s, uint32_t uses,

@@ -210,6 +210,8 @@ cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t fro
         cJSON *p = cJSON_CreateObject();
         (void)cJSON_AddNumberToObject(p, "step", (double)step);
         add_number(p, "loss", r.loss_sum / (double)r.count);
+        add_number(p, "lr", r.lr);
+        add_number(p, "grad_norm", r.norm);
         add_number(p, "seconds", (double)r.round_ns / 1e9);
         (void)cJSON_AddBoolToObject(p, "waited", r.waited != 0);
         (void)cJSON_AddItemToArray(points, p);
