@@ -407,8 +407,8 @@ static void store_foreign_database__is_refused_untouched(void **state) {
     rocksdb_writeoptions_destroy(w);
     rocksdb_close(db);
     refuse(BRG_EINVAL, "another program's database");
-    rocksdb_list_column_families_destroy(rocksdb_list_column_families(o, folder, &count, &err),
-                                         count);
+    char **names = rocksdb_list_column_families(o, folder, &count, &err);
+    rocksdb_list_column_families_destroy(names, count);
     assert_int_equal(count, 1);
     rocksdb_options_destroy(o);
 }
