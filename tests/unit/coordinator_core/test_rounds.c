@@ -43,6 +43,8 @@ static void rounds_decoded__is_recorded_announced_and_applied(void **state) {
     assert_int_equal(find(BRG_ACT_PERSIST_COMMIT, 0)->step, 1);
     assert_int_equal(find(BRG_ACT_SEND_COMMIT, 0)->member, BRG_NOBODY);
     assert_int_equal(find(BRG_ACT_APPLY, 0)->step, 1);
+    assert_int_equal(count(BRG_ACT_APPLY), 1);
+    assert_int_equal(count(BRG_ACT_PERSIST_COMMIT), 1);
     assert_int_equal(count(BRG_ACT_SEND_TASK), 0); /* nobody computes with stale parameters */
     answer(BRG_EV_APPLIED, 1);
     assert_int_equal(find(BRG_ACT_SEND_TASK, 0)->step, 2);
