@@ -40,6 +40,8 @@ static int open_data(struct brg_openrun *run, struct brg_why *why) {
     if (stat(path, &st) != 0) {
         struct brg_data source;
         int rc = brg_data_open(&run->config.run.data, &source, &error);
+        /* The operator's file, not ours: a damaged one is no reason to stop everything. */
+        if (rc != BRG_OK && rc != BRG_ENOMEM) rc = BRG_EINVAL;
         if (rc != BRG_OK) return brg_why_set(why, rc, "%s", error.text);
         rc = brg_data_pack_file(&source, path);
         brg_data_close(&source);
