@@ -25,10 +25,10 @@ struct brg_model_spec {
 };
 
 enum brg_data_format {
-    BRG_DATA_TEXT = 1,   /* bytes of a file are the tokens; vocab 256 */
-    BRG_DATA_SHARD = 2,  /* nanoGPT / llm.c shard of uint16 tokens */
-    BRG_DATA_IDX = 3,    /* images and labels, plain or gzip */
-    BRG_DATA_CSV = 4,    /* numbers, the label last; plain or gzip */
+    BRG_DATA_TEXT = 1,  /* bytes of a file are the tokens; vocab 256 */
+    BRG_DATA_SHARD = 2, /* nanoGPT / llm.c shard of uint16 tokens */
+    BRG_DATA_IDX = 3,   /* images and labels, plain or gzip */
+    BRG_DATA_CSV = 4,   /* numbers, the label last; plain or gzip */
 };
 
 struct brg_data_spec {

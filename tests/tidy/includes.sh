@@ -28,7 +28,7 @@ find base kernels coding model recovery coordinator worker proto cli \
         # Freestanding headers, and what arithmetic needs where numbers are worked on.
         split("float.h inttypes.h limits.h stdbool.h stddef.h stdint.h string.h", list, " ")
         for (i in list) core[list[i]] = 1
-        split("lapacke.h math.h stdio.h stdlib.h", list, " ")
+        split("math.h stdio.h stdlib.h", list, " ")
         for (i in list) numeric[list[i]] = 1
     }
     FNR == 1 { own = folder_of(FILENAME) }
