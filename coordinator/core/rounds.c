@@ -11,6 +11,9 @@
 #define PULLS_PENDING_MAX 4u
 /* A worker that does not know of its task by its next beats gets it once more. */
 #define RESEND_AFTER_NS (500 * BRG_NS_PER_MS)
+/* ... and after so long with the run's description: it may not have heard that the run was closed
+ * and opened again at an earlier step, and take the task for an old one. */
+#define DESCRIBE_AFTER_NS (4 * RESEND_AFTER_NS)
 
 static int works(const struct brg_member *member) { /* may be given something to do */
     return member->state == BRG_MEMBER_ACTIVE && !member->unfit;
@@ -512,7 +515,12 @@ void brg_rounds_beat(struct brg_rounds *r, struct brg_members *m, const struct b
     if (r->phase != BRG_PHASE_COLLECTING || member->task_step != r->step) return;
     if (member->task_unit == BRG_NO_UNIT) return;
     if (ev->run == r->plan.run && ev->step == r->step && ev->unit == member->task_unit) return;
-    if (ev->now_ns - member->assigned_ns < RESEND_AFTER_NS) return; /* still on its way */
+    const uint64_t since_ns = ev->now_ns - member->assigned_ns;
+    if (since_ns < RESEND_AFTER_NS) return; /* still on its way */
+    if (since_ns >= DESCRIBE_AFTER_NS) {
+        brg_coord_act(out, (struct brg_coord_action){
+                               .type = BRG_ACT_SEND_RUN, .run = r->plan.run, .member = ev->member});
+    }
     send_task_again(r, m, ev->member, out);
 }
 

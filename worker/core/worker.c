@@ -55,7 +55,7 @@ static void drop_run(struct brg_worker *w, struct brg_worker_actions *out) {
     if (w->params_version != NO_PARAMS) say(out, BRG_WACT_DROP_PARAMS);
     w->params_version = NO_PARAMS;
     w->run = w->committed = 0;
-    w->data_ready = 0;
+    w->data_ready = w->described = 0;
 }
 
 static void call(struct brg_worker *w, struct brg_worker_actions *out) {
@@ -105,9 +105,11 @@ static int on_task(struct brg_worker *w, const struct brg_worker_event *ev,
         about(out, BRG_WACT_SEND_FAULT, ev, BRG_ENOENT);
         return BRG_OK;
     }
-    if (ev->step <= w->committed || ev->step < w->task_step || ev->step < w->share_step) {
-        return BRG_OK; /* late on the way */
-    }
+    const int late =
+        ev->step <= w->committed || ev->step < w->task_step || ev->step < w->share_step;
+    if (late && !w->described) return BRG_OK; /* on the way */
+    if (w->described) w->committed = ev->step - 1; /* whatever we had heard before */
+    w->described = 0;
     if (holds(w, ev->step, ev->unit)) { /* our DONE was lost */
         about(out, BRG_WACT_SEND_DONE, ev, BRG_OK);
         return BRG_OK;
@@ -194,6 +196,9 @@ static void on_welcome(struct brg_worker *w, const struct brg_worker_event *ev,
 static void on_run(struct brg_worker *w, const struct brg_worker_event *ev,
                    struct brg_worker_actions *out) {
     if (ev->run == w->run) {
+        /* Opened once more in the same epoch, it may begin at an earlier step than before. */
+        w->committed = 0;
+        w->described = 1;
         w->data_ready |= ev->has_data;
         go_on(w, out);
         return;

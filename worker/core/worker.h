@@ -59,7 +59,7 @@ struct brg_worker {
     uint32_t data_ready;  /* 1: the data of `run` is at hand */
     uint32_t share_count;
     uint32_t share_units[BRG_WORKER_SHARES_MAX];
-    uint32_t padding;
+    uint32_t described; /* 1: the run was described again; the next task may be of any step */
 };
 
 enum brg_worker_event_type {

@@ -238,6 +238,21 @@ static void rounds_worker_that_does_not_know_its_task__gets_it_again(void **stat
     assert_int_equal(count(BRG_ACT_SEND_TASK), 0);
 }
 
+static void rounds_worker_that_ignores_its_task__gets_the_run_described_again(void **state) {
+    (void)state;
+    const struct brg_run_plan plan = plan_of(1, BRG_CODE_NONE, 1, 0);
+    const struct brg_coord_event idle = {.type = BRG_EV_BEAT, .run = 1, .unit = BRG_NO_UNIT};
+    attach(1);
+    open_run(&plan);
+    for (uint64_t t = 0; t < 4 * RESEND_NS; t += LEASE_NS / 4) {
+        assert_int_equal(say(0, idle), BRG_OK);
+        assert_int_equal(count(BRG_ACT_SEND_RUN), 0);
+        wait_ns(LEASE_NS / 4);
+    }
+    assert_int_equal(say(0, idle), BRG_OK);
+    assert_true(find(BRG_ACT_SEND_RUN, 0) < find(BRG_ACT_SEND_TASK, 0));
+}
+
 static void rounds_nobody_left__is_said_once_a_step(void **state) {
     (void)state;
     const struct brg_run_plan plan = plan_of(1, BRG_CODE_NONE, 2, 0);
@@ -385,6 +400,8 @@ int main(void) {
         cmocka_unit_test_setup(rounds_fault_about_a_task_it_does_not_have__changes_nothing, setup),
         cmocka_unit_test_setup(rounds_worker_that_lacks_the_run__gets_it_and_its_task_again, setup),
         cmocka_unit_test_setup(rounds_worker_that_does_not_know_its_task__gets_it_again, setup),
+        cmocka_unit_test_setup(rounds_worker_that_ignores_its_task__gets_the_run_described_again,
+                               setup),
         cmocka_unit_test_setup(rounds_nobody_left__is_said_once_a_step, setup),
         cmocka_unit_test_setup(rounds_draining_member__goes_once_its_share_is_here, setup),
         cmocka_unit_test_setup(
