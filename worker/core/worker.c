@@ -107,7 +107,7 @@ static int on_task(struct brg_worker *w, const struct brg_worker_event *ev,
     }
     const int late =
         ev->step <= w->committed || ev->step < w->task_step || ev->step < w->share_step;
-    if (late && !w->described) return BRG_OK; /* on the way */
+    if (late && !w->described) return BRG_OK;      /* on the way */
     if (w->described) w->committed = ev->step - 1; /* whatever we had heard before */
     w->described = 0;
     if (holds(w, ev->step, ev->unit)) { /* our DONE was lost */
