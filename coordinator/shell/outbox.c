@@ -8,6 +8,8 @@
 /* A share with nothing new for so long is asked for again; the machine's own bound is longer. */
 #define FETCH_RETRY_NS (2 * BRG_NS_PER_S)
 #define FETCH_IDLE_NS (3600 * BRG_NS_PER_S)
+/* Who has nothing to do hears of every so many commits. */
+#define COMMITS_BETWEEN 16u
 
 void brg_service_send(struct brg_service *s, const struct brg_peer *to, struct brg_msg *msg) {
     if (to->size_bytes == 0) return;
@@ -143,17 +145,28 @@ static void send_task(struct brg_service *s, const struct brg_coord_action *a) {
         if (recipe.coefficient[k] != 1.0) plain = 0;
     }
     m->task.coefficient_count = plain ? 0 : recipe.count;
+    s->members[a->member].has_task = 1;
     brg_service_send(s, &s->members[a->member].control, m);
 }
 
 /* ---- to one or all ---- */
 
 static void send_to(struct brg_service *s, uint32_t member, struct brg_msg *m) {
-    for (uint32_t i = 0; i < s->core.members.count; i++) {
-        if (member != BRG_NOBODY && member != i) continue;
+    const uint32_t first = member != BRG_NOBODY ? member : 0;
+    const uint32_t end = member != BRG_NOBODY ? member + 1 : s->core.members.count;
+    for (uint32_t i = first; i < end; i++) {
         if (!brg_members_is_here(&s->core.members.items[i])) continue;
         brg_service_send(s, &s->members[i].control, m);
     }
+}
+
+/* 1 for whom a commit ends something: whoever has a place in the code or was given a task since the
+ * last one. The others need it only as proof, and of that an old one does. */
+static int is_concerned(struct brg_service *s, uint32_t member, uint64_t step) {
+    const int had_task = s->members[member].has_task;
+    s->members[member].has_task = 0;
+    return had_task || s->core.members.items[member].position != BRG_NOBODY ||
+           step % COMMITS_BETWEEN == 0;
 }
 
 static void send_commit(struct brg_service *s, const struct brg_coord_action *a) {
@@ -165,7 +178,13 @@ static void send_commit(struct brg_service *s, const struct brg_coord_action *a)
     /* With durability checkpoint a step may be lost again by intent: nobody is to hold us to it,
      * and the proof is left without a mark. */
     if (s->unsaved == NULL) brg_proof_sign(s->mac_key, &m->commit.proof);
-    send_to(s, a->member, m);
+    if (a->member != BRG_NOBODY) {
+        send_to(s, a->member, m);
+        return;
+    }
+    for (uint32_t i = 0; i < s->core.members.count; i++) {
+        if (is_concerned(s, i, a->step)) send_to(s, i, m);
+    }
 }
 
 static void send_release(struct brg_service *s, const struct brg_coord_action *a) {
@@ -347,7 +366,16 @@ static void note(struct brg_service *s, const struct brg_coord_action *a) {
     }
 }
 
+/* 1 for work given to a member whose key was revoked later in the same turn. */
+static int is_overtaken(const struct brg_service *s, const struct brg_coord_action *a) {
+    if (a->type != BRG_ACT_SEND_RUN && a->type != BRG_ACT_SEND_TASK && a->type != BRG_ACT_PULL) {
+        return 0;
+    }
+    return s->core.members.items[a->member].state == BRG_MEMBER_REVOKED;
+}
+
 void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a) {
+    if (is_overtaken(s, a)) return;
     switch ((enum brg_coord_action_type)a->type) {
     case BRG_ACT_SEND_WELCOME: send_welcome(s, a); break;
     case BRG_ACT_SEND_REFUSED: send_refused(s, a); break;
@@ -369,19 +397,12 @@ void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a
     case BRG_ACT_CHECKPOINT: give(s, a, BRG_JOB_CHECKPOINT); break;
     case BRG_ACT_TRUNCATE_LOG: give(s, a, BRG_JOB_TRUNCATE); break;
     case BRG_ACT_ARM: s->timer_ns = a->at_ns; break;
-    case BRG_ACT_HALT:
-        brg_service_fail(
-            s, BRG_EXIT_DATA,
-            "a worker holds proof of step %" PRIu64 " of run %" PRIu64
-            ", which this store does not have: the store is an old copy. Put the newest "
-            "one back; going on would train steps twice",
-            a->step, a->run);
-        break;
     case BRG_ACT_NOTE: note(s, a); break;
     case BRG_ACT_PERSIST_MEMBER:
     case BRG_ACT_PERSIST_TOKEN:
     case BRG_ACT_PERSIST_RUN:
     case BRG_ACT_PERSIST_COMMIT:
-    case BRG_ACT_PERSIST_CHECKPOINT: BRG_ASSERT(0 && "records are written, not performed");
+    case BRG_ACT_PERSIST_CHECKPOINT:
+    case BRG_ACT_HALT: BRG_ASSERT(0 && "records are written, and a halt ends the turn");
     }
 }

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -80,6 +81,20 @@ static void perform_deferred(struct brg_service *s) {
     brg_service_send_replies(s);
 }
 
+/* A worker's proof shows that the store has lost steps. */
+static void halt(struct brg_service *s) {
+    for (uint32_t i = 0; i < s->deferred_count; i++) {
+        const struct brg_coord_action *a = &s->deferred[i];
+        if (a->type != BRG_ACT_HALT) continue;
+        brg_service_fail(s, BRG_EXIT_DATA,
+                         "a worker holds proof of step %" PRIu64 " of run %" PRIu64
+                         ", which this store does not have: the store is an old copy. Put the "
+                         "newest one back; going on would train steps twice",
+                         a->step, a->run);
+    }
+    BRG_ASSERT(s->exit_code >= 0);
+}
+
 static void leave_when_done(struct brg_service *s) {
     int waiting = 0;
     for (uint32_t i = 0; i < s->core.run_count; i++) {
@@ -121,6 +136,10 @@ void brg_service_turn(struct brg_service *s) {
         struct brg_coord_event tick = {.type = BRG_EV_TICK};
         const int rc = brg_service_feed(s, &tick);
         BRG_ASSERT(rc == BRG_OK);
+    }
+    if (s->core.halted) { /* of this turn nothing is written and nothing is sent */
+        halt(s);
+        return;
     }
     if (s->exit_code >= 0 || write_records(s) != BRG_OK) return;
     perform_deferred(s);
