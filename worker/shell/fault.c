@@ -242,8 +242,9 @@ int brg_faults_parse(const char *text, struct brg_faults *faults, struct brg_why
                            FAULT_TEXT_BYTES - 1);
     memcpy(copy, text, strlen(text) + 1);
     for (char *one = strtok_r(copy, ";", &save); one != NULL; one = strtok_r(NULL, ";", &save)) {
-        if (all.count == BRG_FAULTS_MAX)
-            return brg_why_set(why, BRG_EFULL, "more than %u faults at once", BRG_FAULTS_MAX);
+        if (all.count == BRG_WORKER_FAULTS_MAX)
+            return brg_why_set(why, BRG_EFULL, "more than %u faults at once",
+                               BRG_WORKER_FAULTS_MAX);
         memcpy(part, one, strlen(one) + 1);
         const int rc = read_fault(one, part, &all.items[all.count], why);
         if (rc != BRG_OK) return rc;

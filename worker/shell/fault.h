@@ -19,7 +19,7 @@
 
 #include "base/why.h"
 
-#define BRG_FAULTS_MAX 8u
+#define BRG_WORKER_FAULTS_MAX 8u
 
 enum brg_fault_kind {
     BRG_FAULT_SLOW = 1,
@@ -43,7 +43,7 @@ struct brg_fault {
 
 struct brg_faults {
     uint32_t count;
-    struct brg_fault items[BRG_FAULTS_MAX];
+    struct brg_fault items[BRG_WORKER_FAULTS_MAX];
 };
 
 /* What a step meets, all faults together. */
@@ -59,7 +59,7 @@ struct brg_fault_plan {
 /* brg_faults_parse - adds the faults in `text` to `faults`.
  *
  * errors: BRG_EINVAL the text makes no sense; *why says which word, and what is possible.
- *         BRG_EFULL more than BRG_FAULTS_MAX. `faults` is as before in both cases */
+ *         BRG_EFULL more than BRG_WORKER_FAULTS_MAX. `faults` is as before in both cases */
 BRG_CHECK int brg_faults_parse(const char *text, struct brg_faults *faults, struct brg_why *why);
 
 /* brg_faults_plan - what happens in `step`. cost: O(faults * workers of a rota) */
