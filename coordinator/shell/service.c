@@ -16,6 +16,10 @@
 
 #define TOKEN_OUT_LIFETIME_S (24u * 3600u)
 #define TOKEN_OUT_USES 4096u
+/* Workers ping every second, and leases tell who is gone: our own pings only find connections that
+ * are dead on the other side. libzmq looks through the timers of all connections for each one it
+ * stops, so pings from here would cost the square of the workers. */
+#define PING_MS 10000u
 
 static int path_in_state(const struct brg_service *s, const char *name, char *out,
                          struct brg_why *why) {
@@ -70,6 +74,7 @@ static int listen_for_workers(struct brg_service *s, struct brg_why *why) {
     if (rc == BRG_OK) rc = brg_zap_create(s->transport, &zap, &s->zap, why);
     if (rc != BRG_OK) return rc;
     brg_socket_config_init(&config);
+    config.heartbeat_ms = PING_MS;
     (void)brg_endpoint_format(host, port, endpoint);
     return brg_socket_listen(s->transport, &config, &s->key, s->zap, endpoint, &s->socket, why);
 }

@@ -36,6 +36,7 @@ struct brg_service_member {
     uint64_t tasks_done, shares_used;
     uint64_t memory_bytes;
     uint32_t cores;
+    int has_task; /* it was sent a task since the last commit */
     char isa[32];
 };
 
