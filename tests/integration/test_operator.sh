@@ -33,6 +33,8 @@ rm "$work/token"
 state=c
 the_coordinator c
 some_workers 4 --fault stall:for=30ms
+joined_times() { [ "$(grep -c "event: joined worker=$1" "$work/c.log")" -ge "$2" ]; }
+wait_until 20 joined_times w1 1
 ask submit "$work/run.yaml" >/dev/null
 wait_until 30 run_beyond 1 5
 ask pause 1 >/dev/null
@@ -45,8 +47,7 @@ expect_fails 1 'is paused' ask pause 1
 stop "$coordinator" KILL
 the_coordinator c
 run_state 1 paused || fail "a restart resumes a paused run"
-joined_again() { [ "$(grep -c 'event: joined worker=w1' "$work/c.log")" -ge 2 ]; }
-wait_until 20 joined_again
+wait_until 20 joined_times w1 2
 expect_equal "step of the paused run" "$(run_step 1)" "$rests_at"
 ask resume 1 >/dev/null
 wait_until 30 run_beyond 1 "$rests_at"

@@ -92,6 +92,16 @@ told_once w3 'another process has joined with the same key'
 kill -0 "${workers[copied]}" || fail "both processes with the same key have left"
 expect_fails 78 'another worker runs' "$BRIGADE" worker --join "$url" --state "$work/copied"
 
+# ---- what was spent or taken away stays so when the coordinator dies ----
+stop "$coordinator" KILL
+the_coordinator "$state"
+refused used_up_again 69 'has been used up' --token-file "$work/single"
+refused revoked_again 69 'join token was revoked' --token-file "$work/withdrawn"
+start outside "$BRIGADE" worker --join "$url" --state "$work/w4" --token-file "$work/token" \
+    --give-up 2s
+wait_exit 20 "$pid"
+expect_equal "exit code of a revoked worker after a restart" "$exit_status" 69
+
 # ---- who does not even speak the protocol ----
 port=${url##*:}
 # In processes of their own: whoever writes to a connection that was dropped may die of it.
