@@ -10,7 +10,7 @@
 #include "base/base.h"
 #include "base/digest.h"
 
-#define BRG_PROTOCOL 1u /* version of the wire; both sides must agree */
+#define BRG_PROTOCOL 2u /* version of the wire; both sides must agree */
 
 #define BRG_TEXT_BYTES_MAX 256u       /* of any text, without its NUL */
 #define BRG_TOKEN_BYTES_MAX 64u       /* of a join token as sent in Hello */
@@ -23,6 +23,8 @@
 #define BRG_PART_BYTES_MAX 4194304u   /* data in one Part, and of any tensor frame: 4 MiB */
 #define BRG_OBJECT_BYTES_MAX (UINT64_C(1) << 40) /* parameters, data blob or share: 1 TiB */
 #define BRG_STEPS_MAX (UINT64_C(1) << 40)        /* steps of a run */
+#define BRG_RUN_MODELS_MAX 8u                    /* models that a run trains in turn */
+#define BRG_ROUNDS_MAX (UINT64_C(1) << 48)       /* rounds of a run, over all its starts */
 #define BRG_LEASE_MS_MAX 3600000u                /* an hour */
 
 /* The numbers are the field numbers in brigade.proto and are never reused. */
@@ -208,10 +210,14 @@ struct brg_msg_run {
     uint64_t run;                      /* never 0 */
     char name[BRG_TEXT_BYTES_MAX + 1]; /* not empty */
     uint64_t seed;
-    uint64_t steps; /* 1 .. BRG_STEPS_MAX */
+    uint64_t steps; /* 1 .. BRG_STEPS_MAX, of all models together */
     struct brg_msg_model model;
     struct brg_msg_data data;
     struct brg_msg_batch batch;
+    /* The models take turns: step s is step (s - 1) / models + 1 of model (s - 1) % models, and
+     * that model's own data seed and step choose the samples. */
+    uint32_t models; /* 1 .. BRG_RUN_MODELS_MAX; 0: one, whose data seed is `seed` */
+    uint64_t data_seeds[BRG_RUN_MODELS_MAX]; /* [models], the rest 0 */
 };
 
 struct brg_msg_task {
@@ -219,6 +225,7 @@ struct brg_msg_task {
     uint64_t step;
     uint32_t attempt, unit;
     uint64_t version;                /* of the parameters to compute with */
+    uint64_t round;                  /* <= BRG_ROUNDS_MAX; a task of a higher one voids the others */
     uint64_t params_bytes;           /* 1 .. BRG_OBJECT_BYTES_MAX */
     uint32_t chunk_count;            /* 1 .. BRG_CHUNKS_MAX */
     uint32_t chunks[BRG_CHUNKS_MAX]; /* each < BRG_CHUNKS_MAX, none twice, in order of summing */

@@ -173,6 +173,10 @@ static const char *check_run(const struct brg_msg_run *m) {
               "batch.samples is not chunks .. 16777216");
     REFUSE_IF(!within(m->batch.microbatch, 1, m->batch.samples),
               "batch.microbatch is not 1 .. samples");
+    REFUSE_IF(m->models > BRG_RUN_MODELS_MAX, "Run has more than 8 models");
+    for (uint32_t i = m->models; i < BRG_RUN_MODELS_MAX; i++) {
+        REFUSE_IF(m->data_seeds[i] != 0, "Run has a data seed for a model it has not");
+    }
     REFUSE_IF(!within(m->model.type, 1, 3), "model.type is unknown");
     return m->model.type == 1 ? check_llama(&m->model) : check_classifier(&m->model);
 }
@@ -180,6 +184,7 @@ static const char *check_run(const struct brg_msg_run *m) {
 static const char *check_task(const struct brg_msg_task *m) {
     REFUSE_UNLESS_RUN(m->run);
     REFUSE_IF(!within(m->step, 1, BRG_STEPS_MAX), "Task.step out of range");
+    REFUSE_IF(m->round > BRG_ROUNDS_MAX, "Task.round out of range");
     REFUSE_IF(!within(m->params_bytes, 1, BRG_OBJECT_BYTES_MAX), "Task.params_bytes out of range");
     REFUSE_IF(!within(m->chunk_count, 1, BRG_CHUNKS_MAX), "Task has no or more than 1024 chunks");
     REFUSE_IF(!are_chunks(m->chunks, 1, m->chunk_count),

@@ -202,6 +202,8 @@ static void fill_run(const struct brg_msg_run *m, struct brg_wire_filled *out) {
     out->batch.chunks = m->batch.chunks;
     out->batch.microbatch = m->batch.microbatch;
     p->batch = &out->batch;
+    p->n_data_seeds = m->models;
+    p->data_seeds = (uint64_t *)(void *)bytes_of(m->data_seeds, sizeof m->data_seeds).data;
     out->envelope.run = p;
 }
 
@@ -214,6 +216,7 @@ static void fill_task(const struct brg_msg_task *m, struct brg_wire_filled *out)
     p->unit = m->unit;
     p->version = m->version;
     p->params_bytes = m->params_bytes;
+    p->round = m->round;
     p->n_chunks = m->chunk_count;
     p->chunks = (uint32_t *)(void *)bytes_of(m->chunks, sizeof m->chunks).data;
     p->n_coefficients = m->coefficient_count;

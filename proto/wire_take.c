@@ -203,6 +203,9 @@ static const char *take_run(struct brg_msg_run *out, const Brg__Pb__Run *p) {
     out->batch.samples = p->batch->samples;
     out->batch.chunks = p->batch->chunks;
     out->batch.microbatch = p->batch->microbatch;
+    REFUSE_IF(p->n_data_seeds > BRG_RUN_MODELS_MAX, "Run has more than 8 models");
+    out->models = (uint32_t)p->n_data_seeds;
+    for (uint32_t i = 0; i < out->models; i++) out->data_seeds[i] = p->data_seeds[i];
     return take_model(&out->model, p->model);
 }
 
@@ -216,6 +219,7 @@ static const char *take_task(struct brg_msg_task *out, const Brg__Pb__Task *p) {
     out->unit = p->unit;
     out->version = p->version;
     out->params_bytes = p->params_bytes;
+    out->round = p->round;
     out->chunk_count = (uint32_t)p->n_chunks;
     for (uint32_t i = 0; i < out->chunk_count; i++) out->chunks[i] = p->chunks[i];
     out->coefficient_count = (uint32_t)p->n_coefficients;

@@ -61,6 +61,9 @@ static inline void sample_run(struct brg_msg_run *r) {
     r->data.size_bytes = 4400000;
     r->data.split = 4180000;
     r->batch = (struct brg_msg_batch){.samples = 64, .chunks = 16, .microbatch = 4};
+    r->models = 3;
+    r->data_seeds[0] = UINT64_MAX;
+    r->data_seeds[2] = 9; /* 0 in between is a seed like any other */
 }
 
 static inline void sample_worker(struct brg_msg *m) {
@@ -152,6 +155,7 @@ static inline void sample_coordinator(struct brg_msg *m) {
         m->task.attempt = 1;
         m->task.unit = 3;
         m->task.version = 11;
+        m->task.round = UINT64_C(1) << 41;
         m->task.params_bytes = 4000000;
         m->task.chunk_count = 3;
         m->task.chunks[0] = 15;

@@ -166,7 +166,8 @@ static ProtobufCBinaryData xs(size_t size_bytes) {
     struct spoil_end
 
 SPOIL(no_body, e->body_case = BRG__PB__ENVELOPE__BODY__NOT_SET);
-SPOIL(other_protocol, e->protocol = 2);
+SPOIL(other_protocol, e->protocol = BRG_PROTOCOL + 1);
+SPOIL(older_protocol, e->protocol = BRG_PROTOCOL - 1);
 SPOIL(protocol_0, e->protocol = 0);
 SPOIL(surplus_tensor, (e->n_tensors = 1, e->tensors = (Brg__Pb__Tensor **)(uintptr_t)one_tensor));
 
@@ -317,10 +318,12 @@ SPOIL(run_samples_few, e->run->batch->samples = 15);
 SPOIL(run_samples_many, e->run->batch->samples = 16777217);
 SPOIL(run_microbatch_0, e->run->batch->microbatch = 0);
 SPOIL(run_microbatch_large, e->run->batch->microbatch = 65);
+SPOIL(run_models_many, (e->run->n_data_seeds = 9, e->run->data_seeds = many_u64));
 
 SPOIL(task_run_0, e->task->run = 0);
 SPOIL(task_step_0, e->task->step = 0);
 SPOIL(task_step_high, e->task->step = BRG_STEPS_MAX + 1);
+SPOIL(task_round_high, e->task->round = BRG_ROUNDS_MAX + 1);
 SPOIL(task_params_0, e->task->params_bytes = 0);
 SPOIL(task_params_huge, e->task->params_bytes = BRG_OBJECT_BYTES_MAX + 1);
 SPOIL(task_no_chunks, (e->task->n_chunks = 0, e->task->n_coefficients = 0));
@@ -350,6 +353,7 @@ SPOIL(operate_verb_nul,
 static const struct spoiler spoilers[] = {
     CASE(BEAT, no_body),
     CASE(BEAT, other_protocol),
+    CASE(BEAT, older_protocol),
     CASE(BEAT, protocol_0),
     CASE(BEAT, surplus_tensor),
     CASE(HELLO, surplus_tensor),
@@ -486,9 +490,11 @@ static const struct spoiler spoilers[] = {
     CASE(RUN, run_samples_many),
     CASE(RUN, run_microbatch_0),
     CASE(RUN, run_microbatch_large),
+    CASE(RUN, run_models_many),
     CASE(TASK, task_run_0),
     CASE(TASK, task_step_0),
     CASE(TASK, task_step_high),
+    CASE(TASK, task_round_high),
     CASE(TASK, task_params_0),
     CASE(TASK, task_params_huge),
     CASE(TASK, task_no_chunks),
@@ -631,8 +637,8 @@ static void wire_other_protocol_version__can_still_say_hello_and_refused(void **
 
 static void wire_unknown_body_type__is_refused(void **state) {
     (void)state;
-    /* protocol 1, then field 50 (no message of ours) holding an empty message */
-    static const uint8_t bytes[] = {0x08, 0x01, 0x92, 0x03, 0x00};
+    /* the protocol, then field 50 (no message of ours) holding an empty message */
+    static const uint8_t bytes[] = {0x08, BRG_PROTOCOL, 0x92, 0x03, 0x00};
     memcpy(packed, bytes, sizeof bytes);
     watch_got();
     assert_refused(unpack(sizeof bytes), "field 50");
