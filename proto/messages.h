@@ -224,10 +224,10 @@ struct brg_msg_task {
     uint64_t run; /* never 0 */
     uint64_t step;
     uint32_t attempt, unit;
-    uint64_t version;                /* of the parameters to compute with */
-    uint64_t round;                  /* <= BRG_ROUNDS_MAX; a task of a higher one voids the others */
-    uint64_t params_bytes;           /* 1 .. BRG_OBJECT_BYTES_MAX */
-    uint32_t chunk_count;            /* 1 .. BRG_CHUNKS_MAX */
+    uint64_t version;      /* of the parameters to compute with */
+    uint64_t round;        /* <= BRG_ROUNDS_MAX; a task of a higher one voids the others */
+    uint64_t params_bytes; /* 1 .. BRG_OBJECT_BYTES_MAX */
+    uint32_t chunk_count;  /* 1 .. BRG_CHUNKS_MAX */
     uint32_t chunks[BRG_CHUNKS_MAX]; /* each < BRG_CHUNKS_MAX, none twice, in order of summing */
     uint32_t coefficient_count;      /* 0: all 1; else chunk_count */
     double coefficients[BRG_CHUNKS_MAX]; /* finite */

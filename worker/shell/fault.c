@@ -15,9 +15,11 @@
 #define STREAM_DICE 0x6661756c74ULL
 #define STREAM_ROTA 0x726f7461ULL
 #define STREAM_LIE 0x6c6965ULL
+#define STREAM_GE 0x6765ULL
+#define STREAM_GE_START 0x67653030ULL
 
 static const char kinds_hint[] =
-    "known are slow, stall, die and lie, such as stall:for=2s,share=0.2";
+    "known are slow, stall, die, lie and ge, such as stall:for=2s,share=0.2";
 
 /* ---- reading ---- */
 
@@ -40,6 +42,9 @@ enum key {
     KEY_SCALE = 128,
     KEY_SIGN = 256,
     KEY_RANDOM = 512,
+    KEY_P = 1024,
+    KEY_Q = 2048,
+    KEY_ADD = 4096,
 };
 
 static const struct key_name {
@@ -50,22 +55,34 @@ static const struct key_name {
     {"factor", KEY_FACTOR, 1}, {"for", KEY_FOR, 1},     {"step", KEY_STEP, 1},
     {"share", KEY_SHARE, 1},   {"seed", KEY_SEED, 1},   {"pick", KEY_PICK, 1},
     {"index", KEY_INDEX, 1},   {"scale", KEY_SCALE, 1}, {"sign", KEY_SIGN, 0},
-    {"random", KEY_RANDOM, 0},
+    {"random", KEY_RANDOM, 0}, {"p", KEY_P, 1},         {"q", KEY_Q, 1},
+    {"add", KEY_ADD, 1},
 };
 
 #define KEYS_COMMON ((uint32_t)(KEY_SHARE | KEY_SEED | KEY_PICK | KEY_INDEX))
 
+#define KEYS_LIE ((uint32_t)(KEY_SCALE | KEY_SIGN | KEY_RANDOM))
+#define KEYS_LATE ((uint32_t)(KEY_FACTOR | KEY_ADD))
+#define HINT_COMMON "share, seed, pick=K/N with index"
+
 static const struct kind_name {
     const char *name;
-    uint32_t kind, allowed, one_of;
-    const char *hint;
+    uint32_t kind;
+    uint32_t allowed, one_of, all_of; /* keys it knows, one of which and all of which it needs */
+    const char *hint, *besides;
 } kind_names[] = {
-    {"slow", BRG_FAULT_SLOW, KEY_FACTOR, KEY_FACTOR, "factor=NUMBER, such as slow:factor=3"},
-    {"stall", BRG_FAULT_STALL, KEY_FOR, KEY_FOR, "for=DURATION, such as stall:for=2s,share=0.2"},
-    {"die", BRG_FAULT_DIE, KEY_STEP, KEY_STEP | KEY_SHARE | KEY_PICK,
-     "step=NUMBER or share=NUMBER, such as die:step=17"},
-    {"lie", BRG_FAULT_LIE, KEY_SCALE | KEY_SIGN | KEY_RANDOM, KEY_SCALE | KEY_SIGN | KEY_RANDOM,
-     "scale=NUMBER, sign or random, such as lie:scale=1.5,share=0.1"},
+    {"slow", BRG_FAULT_SLOW, KEYS_COMMON | KEY_FACTOR, KEY_FACTOR, 0,
+     "factor=NUMBER, such as slow:factor=3", HINT_COMMON},
+    {"stall", BRG_FAULT_STALL, KEYS_COMMON | KEY_FOR, KEY_FOR, 0,
+     "for=DURATION, such as stall:for=2s,share=0.2", HINT_COMMON},
+    {"die", BRG_FAULT_DIE, KEYS_COMMON | KEY_STEP, KEY_STEP | KEY_SHARE | KEY_PICK, 0,
+     "step=NUMBER or share=NUMBER, such as die:step=17", HINT_COMMON},
+    {"lie", BRG_FAULT_LIE, KEYS_COMMON | KEYS_LIE, KEYS_LIE, 0,
+     "scale=NUMBER, sign or random, such as lie:scale=1.5,share=0.1", HINT_COMMON},
+    {"ge", BRG_FAULT_GE, KEY_P | KEY_Q | KEYS_LATE | KEY_SEED, KEYS_LATE, KEY_P | KEY_Q,
+     "p=NUMBER, q=NUMBER and one of factor=NUMBER and add=DURATION, such as "
+     "ge:p=0.04,q=0.8,factor=3",
+     "seed"},
 };
 
 /* A whole number in decimal, at most `max`. */
@@ -93,6 +110,14 @@ static int read_share(const char *text, uint32_t *ppm) {
     if (strchr(text, '%') != NULL) return brg_share_parse(text, ppm);
     if (read_number(text, &v) != BRG_OK || v < 0 || v > 1) return BRG_EINVAL;
     *ppm = (uint32_t)lround(v * 1e6);
+    return BRG_OK;
+}
+
+/* A probability. */
+static int read_chance(const char *text, double *out) {
+    double v = 0;
+    if (read_number(text, &v) != BRG_OK || v < 0 || v > 1) return BRG_EINVAL;
+    *out = v;
     return BRG_OK;
 }
 
@@ -131,6 +156,7 @@ static int read_value(struct reading *r, uint32_t key, const char *name, char *v
             return BRG_OK;
         return bad_value(r, name, value, "a number from -1000000 to 1000000");
     case KEY_FOR:
+    case KEY_ADD:
         if (brg_duration_parse(value, &f->for_ns) == BRG_OK && f->for_ns <= STALL_MAX_NS)
             return BRG_OK;
         return bad_value(r, name, value, "a duration of at most a day, such as 2s or 300ms");
@@ -151,6 +177,10 @@ static int read_value(struct reading *r, uint32_t key, const char *name, char *v
             return bad_value(r, name, value, "a worker's number; the first is 0");
         f->position = (uint32_t)number;
         return BRG_OK;
+    case KEY_P:
+    case KEY_Q:
+        if (read_chance(value, key == KEY_P ? &f->p : &f->q) == BRG_OK) return BRG_OK;
+        return bad_value(r, name, value, "a probability from 0 to 1");
     case KEY_SIGN: f->lie = BRG_LIE_SIGN; return BRG_OK;
     case KEY_RANDOM: f->lie = BRG_LIE_RANDOM; return BRG_OK;
     default: break;
@@ -166,7 +196,7 @@ static int read_item(struct reading *r, const struct kind_name *kind, char *item
     for (size_t i = 0; i < sizeof key_names / sizeof *key_names; i++) {
         const struct key_name *key = &key_names[i];
         if (strcmp(item, key->name) != 0) continue;
-        if ((key->bit & (kind->allowed | KEYS_COMMON)) == 0) break;
+        if ((key->bit & kind->allowed) == 0) break;
         if ((key->bit & r->keys) != 0)
             return brg_why_set(r->why, BRG_EINVAL, "fault \"%s\": %s is given twice", r->text,
                                item);
@@ -177,20 +207,21 @@ static int read_item(struct reading *r, const struct kind_name *kind, char *item
         return read_value(r, key->bit, item, value);
     }
     return brg_why_set(r->why, BRG_EINVAL,
-                       "fault \"%s\": %s does not know \"%s\"; it takes %s, and share, seed, "
-                       "pick=K/N with index",
-                       r->text, kind->name, item, kind->hint);
+                       "fault \"%s\": %s does not know \"%s\"; it takes %s, and %s", r->text,
+                       kind->name, item, kind->hint, kind->besides);
 }
 
 /* What the keys must be together. */
 static int check_whole(const struct reading *r, const struct kind_name *kind) {
-    const uint32_t lies = r->keys & (uint32_t)(KEY_SCALE | KEY_SIGN | KEY_RANDOM);
-    if ((r->keys & kind->one_of) == 0)
+    const uint32_t lies = r->keys & KEYS_LIE;
+    if ((r->keys & kind->one_of) == 0 || (r->keys & kind->all_of) != kind->all_of)
         return brg_why_set(r->why, BRG_EINVAL, "fault \"%s\": %s needs %s", r->text, kind->name,
                            kind->hint);
     if ((lies & (lies - 1)) != 0)
         return brg_why_set(r->why, BRG_EINVAL, "fault \"%s\": one of scale, sign and random",
                            r->text);
+    if ((r->keys & KEYS_LATE) == KEYS_LATE)
+        return brg_why_set(r->why, BRG_EINVAL, "fault \"%s\": one of factor and add", r->text);
     if (((r->keys & KEY_PICK) != 0) != ((r->keys & KEY_INDEX) != 0))
         return brg_why_set(r->why, BRG_EINVAL,
                            "fault \"%s\": a rota needs both, such as pick=2/8,index=3", r->text);
@@ -274,20 +305,54 @@ static int chosen_by_rota(const struct brg_fault *f, uint64_t step) {
     return 0;
 }
 
-static int happens(const struct brg_fault *f, uint64_t step) {
+/* A number in [0, 1) of this round alone. */
+static double ge_draw(const struct brg_fault *f, uint64_t stream, uint64_t round) {
+    struct brg_prng g = {.state = brg_prng_mix(f->seed, round, stream, 0)};
+    return brg_prng_unit(&g);
+}
+
+/* 1 where the machine of this chain is slow in `round`; see the head of fault.h. */
+static int ge_is_slow(const struct brg_fault *f, uint64_t round) {
+    const uint64_t start = round - round % BRG_FAULT_WALK_MAX; /* here the state is drawn afresh */
+    const double stay = 1 - f->q;
+    const double low = f->p < stay ? f->p : stay, high = f->p < stay ? stay : f->p;
+    uint64_t at = round;
+    double u = 0;
+    for (; at > start; at--) { /* back to the last round that forgets */
+        u = ge_draw(f, STREAM_GE, at);
+        if (u < low || u >= high) break;
+    }
+    int slow = u < low;
+    if (at == start) slow = f->p > 0 && ge_draw(f, STREAM_GE_START, start) < f->p / (f->p + f->q);
+    while (at < round) { /* and on again: u < p or u < 1 - q decides */
+        at++;
+        u = ge_draw(f, STREAM_GE, at);
+        slow = u < (slow ? stay : f->p);
+    }
+    return slow;
+}
+
+static int happens(const struct brg_fault *f, struct brg_fault_at at) {
+    const uint64_t step = at.step;
+    if (f->kind == BRG_FAULT_GE) return ge_is_slow(f, at.round);
     if (f->step != 0) return f->step == step;
     if (f->among != 0) return chosen_by_rota(f, step);
     struct brg_prng g = {.state = brg_prng_mix(f->seed, step, STREAM_DICE, f->kind)};
     return brg_prng_below(&g, BRG_SHARE_ONE_PPM) < f->share_ppm;
 }
 
-void brg_faults_plan(const struct brg_faults *faults, uint64_t step, struct brg_fault_plan *out) {
+void brg_faults_plan(const struct brg_faults *faults, struct brg_fault_at at,
+                     struct brg_fault_plan *out) {
     *out = (struct brg_fault_plan){.slow_factor = 1, .lie_factor = 1};
     for (uint32_t i = 0; i < faults->count; i++) {
         const struct brg_fault *f = &faults->items[i];
-        if (!happens(f, step)) continue;
+        if (!happens(f, at)) continue;
         switch ((enum brg_fault_kind)f->kind) {
         case BRG_FAULT_SLOW: out->slow_factor *= f->factor; break;
+        case BRG_FAULT_GE: /* by factor: no wait; by add: factor 1 */
+            out->slow_factor *= f->factor;
+            if (f->for_ns > out->stall_ns) out->stall_ns = f->for_ns;
+            break;
         case BRG_FAULT_STALL:
             if (f->for_ns > out->stall_ns) out->stall_ns = f->for_ns;
             break;
@@ -296,7 +361,7 @@ void brg_faults_plan(const struct brg_faults *faults, uint64_t step, struct brg_
             if (out->lie != BRG_LIE_NONE) break;
             out->lie = f->lie;
             out->lie_factor = f->lie == BRG_LIE_SIGN ? -1 : f->factor;
-            out->lie_seed = brg_prng_mix(f->seed, step, STREAM_LIE, 0);
+            out->lie_seed = brg_prng_mix(f->seed, at.step, STREAM_LIE, 0);
             break;
         default: BRG_ASSERT(0 && "a fault that does not exist");
         }

@@ -22,7 +22,7 @@ struct lane {
 struct brg_gradient {
     struct brg_run_setup setup;
     struct brg_gradient_config config;
-    struct brg_sampler sampler;
+    struct brg_sampler samplers[BRG_RUN_MODELS_MAX]; /* [setup.models]; they differ in the seed */
     uint64_t param_count;
     struct brg_buffer *spare; /* the share's other half while summing */
     uint32_t microbatch;      /* samples computed at once, at most a chunk */
@@ -36,6 +36,7 @@ struct brg_gradient {
     int stop;
     const struct brg_job *job;
     struct brg_fault_plan plan;
+    uint64_t wait_round, wait_until_ns; /* a wait made to order is sat out once a round */
     struct lane lanes[BRG_LANES_MAX];
 };
 
@@ -57,7 +58,10 @@ static int drag(const struct brg_gradient *g, uint64_t began_ns) {
 }
 
 static int compute_chunk(const struct brg_gradient *g, struct lane *lane, uint32_t chunk) {
-    const uint32_t samples = brg_sample_chunk_count(&g->sampler, chunk);
+    /* Run-wide step 1 is the first step of model 0, which its sampler calls 0. */
+    const uint64_t turn = g->job->task.step - 1;
+    const struct brg_sampler *sampler = &g->samplers[turn % g->setup.models];
+    const uint32_t samples = brg_sample_chunk_count(sampler, chunk);
     float *gradient = lane->gradient->data;
     memset(gradient, 0, g->param_count * sizeof(float));
     lane->sums = (struct brg_model_sums){0};
@@ -65,12 +69,12 @@ static int compute_chunk(const struct brg_gradient *g, struct lane *lane, uint32
         if (brg_interrupt_is_raised(g->config.interrupt)) return BRG_ECANCELED;
         const uint64_t began_ns = clock_ns();
         const uint32_t left = samples - first;
-        const struct brg_sample_at at = {.step = g->job->task.step - 1, /* the first step is 1 */
+        const struct brg_sample_at at = {.step = turn / g->setup.models,
                                          .chunk = chunk,
                                          .first = first,
                                          .count = left < g->microbatch ? left : g->microbatch};
         struct brg_batch batch;
-        brg_sample_chunk(&g->sampler, at, &lane->samples, &batch);
+        brg_sample_chunk(sampler, at, &lane->samples, &batch);
         int rc = brg_model_grad(lane->workspace, g->job->params, &batch, gradient, &lane->sums);
         if (rc == BRG_OK) rc = drag(g, began_ns);
         if (rc != BRG_OK) return rc;
@@ -207,10 +211,23 @@ static int check_task(const struct brg_gradient *g, const struct brg_msg_task *t
                            (unsigned long long)(g->param_count * sizeof(float)));
     BRG_ASSERT(task->chunk_count >= 1 && task->chunk_count <= BRG_CHUNKS_MAX);
     for (uint32_t i = 0; i < task->chunk_count; i++)
-        if (task->chunks[i] >= g->sampler.chunks)
+        if (task->chunks[i] >= g->setup.batch.chunks)
             return brg_why_set(why, BRG_EINVAL, "the task has chunk %u, but the batch only %u",
-                               task->chunks[i], g->sampler.chunks);
+                               task->chunks[i], g->setup.batch.chunks);
     return BRG_OK;
+}
+
+/* A wait made to order begins with the first task of a round; the others of that round find it
+ * under way or over. */
+static int sit_out(struct brg_gradient *g, uint64_t round) {
+    const uint64_t now_ns = clock_ns();
+    if (g->plan.stall_ns == 0) return BRG_OK;
+    if (g->wait_until_ns == 0 || round != g->wait_round) {
+        g->wait_round = round;
+        g->wait_until_ns = now_ns + g->plan.stall_ns;
+    }
+    if (now_ns >= g->wait_until_ns) return BRG_OK;
+    return brg_interrupt_sleep(g->config.interrupt, g->wait_until_ns - now_ns);
 }
 
 int brg_gradient_compute(struct brg_gradient *g, struct brg_job *job, struct brg_why *why) {
@@ -218,12 +235,11 @@ int brg_gradient_compute(struct brg_gradient *g, struct brg_job *job, struct brg
     const uint64_t began_ns = clock_ns();
     int rc = check_task(g, task, why);
     if (rc != BRG_OK) return rc;
-    brg_faults_plan(g->config.faults, task->step, &g->plan);
+    brg_faults_plan(g->config.faults,
+                    (struct brg_fault_at){.step = task->step, .round = task->round}, &g->plan);
     if (g->plan.die) (void)raise(SIGKILL);
-    if (g->plan.stall_ns > 0) {
-        rc = brg_interrupt_sleep(g->config.interrupt, g->plan.stall_ns);
-        if (rc != BRG_OK) return rc;
-    }
+    rc = sit_out(g, task->round);
+    if (rc != BRG_OK) return rc;
     g->job = job;
     rc = sum_chunks(g, job);
     g->job = NULL;
@@ -249,6 +265,9 @@ int brg_gradient_compute(struct brg_gradient *g, struct brg_job *job, struct brg
 
 int brg_gradient_check(const struct brg_run_setup *setup, struct brg_why *why) {
     const struct brg_batch_spec *batch = &setup->batch;
+    if (setup->models == 0 || setup->models > BRG_RUN_MODELS_MAX)
+        return brg_why_set(why, BRG_EINVAL, "the run has %u models; 1 to %u are possible",
+                           setup->models, BRG_RUN_MODELS_MAX);
     if (batch->chunks == 0 || batch->chunks > BRG_CHUNKS_MAX || batch->samples < batch->chunks ||
         batch->microbatch == 0)
         return brg_why_set(
@@ -300,7 +319,7 @@ static int open_lane(struct brg_gradient *g, struct lane *lane) {
 
 static int open_lanes(struct brg_gradient *g) {
     const uint32_t lanes =
-        g->config.lanes < g->sampler.chunks ? g->config.lanes : g->sampler.chunks;
+        g->config.lanes < g->setup.batch.chunks ? g->config.lanes : g->setup.batch.chunks;
     for (uint32_t i = 0; i < lanes; i++) {
         g->lane_count = i + 1; /* what close has to give back */
         const int rc = open_lane(g, &g->lanes[i]);
@@ -332,8 +351,9 @@ int brg_gradient_open(const struct brg_run_setup *setup, const struct brg_gradie
         free(g);
         return brg_why_set(why, BRG_ENOMEM, "out of memory");
     }
-    rc = brg_sampler_init(&g->sampler, config->data, &setup->model, &setup->batch, setup->seed,
-                          &error);
+    for (uint32_t m = 0; m < setup->models && rc == BRG_OK; m++)
+        rc = brg_sampler_init(&g->samplers[m], config->data, &setup->model, &setup->batch,
+                              setup->data_seeds[m], &error);
     if (rc != BRG_OK) {
         (void)brg_why_set(why, rc, "%s", error.text);
         goto out;

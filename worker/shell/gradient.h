@@ -42,7 +42,9 @@ BRG_CHECK int brg_interrupt_sleep(struct brg_interrupt *i, uint64_t for_ns);
 
 /* What a run needs on the worker, flat. */
 struct brg_run_setup {
-    uint64_t run, seed;
+    uint64_t run;
+    uint32_t models;                         /* 1 .. BRG_RUN_MODELS_MAX, trained in turn */
+    uint64_t data_seeds[BRG_RUN_MODELS_MAX]; /* [models]: which samples a model's step holds */
     struct brg_model_spec model;
     struct brg_batch_spec batch;
     struct brg_digest data_digest;
@@ -51,12 +53,12 @@ struct brg_run_setup {
 /* A task and, once it is computed, what to say about it. */
 struct brg_job {
     struct brg_msg_task task;
-    const float *params;      /* [param_count], of version task.version */
+    const float *params;      /* [param_count], of version task.version: of the task's model */
     float *share;             /* out [param_count] */
     struct brg_msg_done done; /* out: all of it */
 };
 
-struct brg_gradient; /* lanes, workspaces, sampler of one run */
+struct brg_gradient; /* lanes, workspaces, samplers of one run */
 
 /* brg_gradient_check - can this run be computed here?
  * errors: BRG_EINVAL the model or the batch makes no sense; *why says what */

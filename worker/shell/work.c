@@ -46,15 +46,20 @@ static struct brg_model_spec model_of(const struct brg_msg_model *m) {
 
 uint32_t brg_shell_take_run(struct brg_shell *s, const struct brg_msg_run *run) {
     struct brg_shell_run *mine = &s->run;
-    const struct brg_run_setup setup = {
+    struct brg_run_setup setup = {
         .run = run->run,
-        .seed = run->seed,
+        .models = run->models,
         .model = model_of(&run->model),
         .batch = {.samples = run->batch.samples,
                   .chunks = run->batch.chunks,
                   .microbatch = run->batch.microbatch},
         .data_digest = run->data.digest,
     };
+    memcpy(setup.data_seeds, run->data_seeds, sizeof setup.data_seeds);
+    if (setup.models == 0) { /* one, with the run's own seed */
+        setup.models = 1;
+        setup.data_seeds[0] = run->seed;
+    }
     if (mine->setup.run == setup.run && mine->stage != BRG_RUN_STAGE_UNFIT)
         return mine->stage == BRG_RUN_STAGE_READY; /* said again */
     brg_fetch_drop(&s->data_fetch);

@@ -209,7 +209,7 @@ static inline void peer_send_run(struct peer *p) {
     *run = (struct brg_msg_run){
         .run = s->run,
         .name = "test",
-        .seed = s->seed,
+        .seed = 1,
         .steps = 100,
         .model = {.type = s->model.type,
                   .dim = s->model.dim,
@@ -228,7 +228,9 @@ static inline void peer_send_run(struct peer *p) {
         .batch = {.samples = s->batch.samples,
                   .chunks = s->batch.chunks,
                   .microbatch = s->batch.microbatch},
+        .models = s->models,
     };
+    memcpy(run->data_seeds, s->data_seeds, sizeof run->data_seeds);
     peer_send(p, BRG_MSG_RUN);
 }
 

@@ -38,7 +38,8 @@ static inline void test_run_open(struct test_run *r) {
     assert_int_equal(brg_data_pack(&r->data, r->blob, r->blob_bytes), BRG_OK);
     r->setup = (struct brg_run_setup){
         .run = RUN_ID,
-        .seed = 5,
+        .models = 1,
+        .data_seeds = {5},
         .model = {.type = BRG_MODEL_LLAMA,
                   .dim = 16,
                   .layers = 2,
@@ -72,6 +73,7 @@ static inline struct brg_msg_task test_run_task(const struct test_run *r, uint64
                                 .attempt = 1,
                                 .unit = 4,
                                 .version = step - 1,
+                                .round = step,
                                 .params_bytes = r->param_count * sizeof(float),
                                 .chunk_count = count};
     for (uint32_t i = 0; i < count; i++) task.chunks[i] = (first + 3 * i) % r->setup.batch.chunks;
@@ -84,12 +86,13 @@ static inline void test_run_share(const struct test_run *r, const struct brg_msg
                                   float *share, struct brg_chunk_loss *losses) {
     const struct brg_model_spec *model = &r->setup.model;
     const uint32_t micro = r->setup.batch.microbatch;
+    const uint32_t models = r->setup.models;
     struct brg_sampler sampler;
     struct brg_data_error error;
     struct brg_batch batch;
-    assert_int_equal(
-        brg_sampler_init(&sampler, &r->data, model, &r->setup.batch, r->setup.seed, &error),
-        BRG_OK);
+    assert_int_equal(brg_sampler_init(&sampler, &r->data, model, &r->setup.batch,
+                                      r->setup.data_seeds[(task->step - 1) % models], &error),
+                     BRG_OK);
     void *memory = NULL;
     assert_int_equal(
         posix_memalign(&memory, BRG_MODEL_ALIGN, brg_model_workspace_bytes(model, micro)), 0);
@@ -103,7 +106,7 @@ static inline void test_run_share(const struct test_run *r, const struct brg_msg
         const uint32_t samples = brg_sample_chunk_count(&sampler, task->chunks[k]);
         memset(gradient, 0, r->param_count * sizeof(float));
         for (uint32_t first = 0; first < samples; first += micro) {
-            const struct brg_sample_at at = {.step = task->step - 1,
+            const struct brg_sample_at at = {.step = (task->step - 1) / models,
                                              .chunk = task->chunks[k],
                                              .first = first,
                                              .count =

@@ -1,5 +1,5 @@
-/* Faults to order: what is understood, what is refused, and that each is decided by (seed, step).
- */
+/* Faults to order: what is understood, what is refused, and that each is decided by (seed, step),
+ * or (seed, round). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/prng.h"
 #include "worker/shell/fault.h"
 
 #include <math.h>
@@ -23,7 +24,13 @@ static struct brg_faults parse(const char *text) {
 
 static struct brg_fault_plan plan_of(const struct brg_faults *faults, uint64_t step) {
     struct brg_fault_plan plan;
-    brg_faults_plan(faults, step, &plan);
+    brg_faults_plan(faults, (struct brg_fault_at){.step = step, .round = 1}, &plan);
+    return plan;
+}
+
+static struct brg_fault_plan plan_of_round(const struct brg_faults *faults, uint64_t round) {
+    struct brg_fault_plan plan;
+    brg_faults_plan(faults, (struct brg_fault_at){.step = 1, .round = round}, &plan);
     return plan;
 }
 
@@ -53,6 +60,12 @@ static void fault_texts__are_understood_as_written(void **state) {
     assert_int_equal(f.items[0].lie, BRG_LIE_RANDOM);
     assert_int_equal(f.items[1].lie, BRG_LIE_SIGN);
     assert_int_equal(f.items[2].share_ppm, 10000);
+    f = parse("ge:p=0.0416,q=0.845,factor=3,seed=11");
+    assert_int_equal(f.items[0].kind, BRG_FAULT_GE);
+    assert_true(f.items[0].p == 0.0416 && f.items[0].q == 0.845 && f.items[0].factor == 3);
+    assert_true(f.items[0].for_ns == 0 && f.items[0].seed == 11);
+    f = parse("ge:add=500ms,q=1,p=0");
+    assert_true(f.items[0].for_ns == 500 * BRG_NS_PER_MS && f.items[0].factor == 1);
 }
 
 static void fault_nonsense__is_refused_with_a_sentence_and_changes_nothing(void **state) {
@@ -95,6 +108,17 @@ static void fault_nonsense__is_refused_with_a_sentence_and_changes_nothing(void 
         {"lie:sign=3", "takes no value"},
         {"lie:scale=inf", "from -1000000"},
         {"die:step=1;nothing", "nothing"},
+        {"ge", "p=NUMBER"},
+        {"ge:p=0.1,q=0.5", "factor=NUMBER"},
+        {"ge:p=0.1,factor=3", "q=NUMBER"},
+        {"ge:q=0.1,add=1s", "p=NUMBER"},
+        {"ge:p=1.1,q=0.5,factor=3", "probability"},
+        {"ge:p=0.1,q=-0.5,factor=3", "probability"},
+        {"ge:p=0.1,q=nan,factor=3", "probability"},
+        {"ge:p=0.1,q=0.5,factor=3,add=1s", "one of factor and add"},
+        {"ge:p=0.1,q=0.5,factor=3,share=0.5", "does not know \"share\""},
+        {"ge:p=0.1,q=0.5,add=5", "duration"},
+        {"slow:factor=3,p=0.1", "does not know \"p\""},
         {"die:step=1;die:step=2;die:step=3;die:step=4;die:step=5;die:step=6;die:step=7;die:step=8;"
          "die:step=9",
          "more than 8"},
@@ -158,6 +182,67 @@ static void fault_rota__chooses_exactly_as_many_in_every_step(void **state) {
     for (uint32_t i = 0; i < 8; i++) assert_in_range(hits[i], 2500 - 260, 2500 + 260);
 }
 
+/* The chain walked from the first round on, as its head comment defines it. */
+static void ge_round__is_the_walked_chain_whoever_asks_and_in_any_order(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "ge:p=0.0416,q=0.845,factor=3,seed=1", "ge:p=0.9,q=0.8,factor=3,seed=2",
+        "ge:p=0.001,q=0.002,factor=3,seed=3",  "ge:p=1,q=1,factor=3,seed=4",
+        "ge:p=0,q=0,factor=3,seed=5",
+    };
+    static uint8_t slow[STEPS];
+    for (size_t t = 0; t < sizeof texts / sizeof *texts; t++) {
+        const struct brg_faults f = parse(texts[t]);
+        const double p = f.items[0].p, stay = 1 - f.items[0].q;
+        for (uint32_t r = STEPS; r-- > 0;) /* backwards: no memory can help */
+            slow[r] = plan_of_round(&f, r).slow_factor == 3;
+        for (uint32_t r = 1; r < STEPS; r++) {
+            struct brg_prng g = {.state = brg_prng_mix(f.items[0].seed, r, 0x6765, 0)};
+            const double u = brg_prng_unit(&g);
+            assert_int_equal(slow[r], u < (slow[r - 1] ? stay : p));
+        }
+    }
+    const struct brg_faults well = parse("ge:p=0,q=0.5,factor=3");
+    const struct brg_faults ill = parse("ge:p=0.5,q=0,factor=3,seed=1");
+    for (uint64_t r = 0; r < 1000; r++) {
+        assert_true(plan_of_round(&well, r).slow_factor == 1);
+        assert_true(plan_of_round(&ill, r).slow_factor == 3);
+    }
+}
+
+static void ge_statistics__are_those_of_the_chain(void **state) {
+    (void)state;
+    uint32_t slow = 0, begun = 0, both = 0;
+    const struct brg_faults a = parse("ge:p=0.05,q=0.4,add=20ms,seed=1");
+    const struct brg_faults b = parse("ge:p=0.05,q=0.4,add=20ms,seed=2");
+    uint32_t before = 0;
+    for (uint64_t r = BRG_FAULT_WALK_MAX - 30000; r < BRG_FAULT_WALK_MAX + 30000; r++) {
+        const uint32_t now = plan_of_round(&a, r).stall_ns == 20 * BRG_NS_PER_MS;
+        slow += now;
+        begun += now && !before;
+        both += now && plan_of_round(&b, r).stall_ns > 0;
+        before = now;
+    }
+    /* share p / (p + q) = 1/9; bursts of 1 / q = 2.5 rounds; other seeds have nothing to do with it
+     */
+    assert_in_range(slow, 60000 / 9 - 500, 60000 / 9 + 500);
+    assert_true(fabs((double)slow / begun - 2.5) < 0.2);
+    assert_in_range(both, 60000 / 81 - 180, 60000 / 81 + 180);
+}
+
+static void ge_step__is_all_the_same_to_it(void **state) {
+    (void)state;
+    const struct brg_faults f = parse("ge:p=0.3,q=0.3,factor=2;stall:for=1s,share=0.5");
+    for (uint64_t round = 1; round <= 100; round++)
+        for (uint64_t step = 1; step <= 10; step++) {
+            struct brg_fault_plan plan;
+            const struct brg_fault_at at = {.step = step, .round = round};
+            brg_faults_plan(&f, at, &plan);
+            assert_true(plan.slow_factor == plan_of_round(&f, round).slow_factor);
+            assert_true(plan.stall_ns == plan_of(&f, step).stall_ns);
+        }
+}
+
 static void fault_death__comes_in_its_step_only(void **state) {
     (void)state;
     const struct brg_faults f = parse("die:step=17");
@@ -203,6 +288,9 @@ int main(void) {
         cmocka_unit_test(fault_nonsense__is_refused_with_a_sentence_and_changes_nothing),
         cmocka_unit_test(fault_share__is_met_and_is_a_function_of_seed_and_step),
         cmocka_unit_test(fault_rota__chooses_exactly_as_many_in_every_step),
+        cmocka_unit_test(ge_round__is_the_walked_chain_whoever_asks_and_in_any_order),
+        cmocka_unit_test(ge_statistics__are_those_of_the_chain),
+        cmocka_unit_test(ge_step__is_all_the_same_to_it),
         cmocka_unit_test(fault_death__comes_in_its_step_only),
         cmocka_unit_test(fault_several__add_up),
         cmocka_unit_test(fault_random_lie__is_as_long_as_the_truth_and_repeats),

@@ -133,6 +133,51 @@ static void gradient_steps_and_chunks__hold_different_samples(void **state) {
     assert_false(brg_digest_equal(&first, &f->job.done.digest));
 }
 
+/* Three models in turn: the share of a step is that of its model's own step, alone in a run. */
+static void gradient_models__take_turns_with_their_own_data(void **state) {
+    struct fixture *f = *state;
+    static const uint64_t seeds[3] = {5, 1000, 5};
+    struct brg_why why;
+    for (uint64_t step = 1; step <= 7; step++) {
+        const uint64_t model = (step - 1) % 3, own = (step - 1) / 3 + 1;
+        f->run.setup.models = 1;
+        f->run.setup.data_seeds[0] = seeds[model];
+        assert_int_equal(open_lanes(f, 1, &why), BRG_OK);
+        struct brg_msg_task task = test_run_task(&f->run, own, 0, 5);
+        assert_int_equal(compute(f, &task, &why), BRG_OK);
+        const struct brg_digest alone = f->job.done.digest;
+        f->run.setup.models = 3;
+        memcpy(f->run.setup.data_seeds, seeds, sizeof seeds);
+        assert_int_equal(open_lanes(f, 2, &why), BRG_OK);
+        task = test_run_task(&f->run, step, 0, 5);
+        assert_int_equal(compute(f, &task, &why), BRG_OK);
+        assert_true(brg_digest_equal(&alone, &f->job.done.digest));
+        expect_share(f, &task);
+    }
+}
+
+static uint64_t now_ms(void) {
+    struct timespec t;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &t), 0);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void gradient_wait__is_sat_out_once_a_round(void **state) {
+    struct fixture *f = *state;
+    struct brg_why why;
+    assert_int_equal(brg_faults_parse("ge:p=1,q=0,add=300ms", &f->faults, &why), BRG_OK);
+    assert_int_equal(open_lanes(f, 1, &why), BRG_OK);
+    for (uint64_t round = 1; round <= 2; round++) {
+        const uint64_t began_ms = now_ms();
+        for (uint64_t step = 1; step <= 8; step++) {
+            struct brg_msg_task task = test_run_task(&f->run, step, 0, 1);
+            task.round = round;
+            assert_int_equal(compute(f, &task, &why), BRG_OK);
+        }
+        assert_in_range(now_ms() - began_ms, 299, 1500); /* eight waits would be 2400 */
+    }
+}
+
 static void *raise_soon(void *argument) {
     struct fixture *f = argument;
     const struct timespec pause = {.tv_nsec = 30000000};
@@ -239,6 +284,8 @@ int main(void) {
         TEST(gradient_share__is_the_plain_sum_on_any_number_of_lanes),
         TEST(gradient_coefficients__weigh_the_chunks),
         TEST(gradient_steps_and_chunks__hold_different_samples),
+        TEST(gradient_models__take_turns_with_their_own_data),
+        TEST(gradient_wait__is_sat_out_once_a_round),
         TEST(gradient_cancelled__stops_early_and_starts_again_with_the_same_bits),
         TEST(gradient_lie__changes_the_share_under_its_right_digest),
         TEST(gradient_task_that_does_not_fit__is_refused_with_a_sentence),
