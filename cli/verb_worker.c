@@ -50,6 +50,17 @@ static const struct brg_cli_flag flags[] = {
      .traits = BRG_CLI_ENV,
      .text = "After SIGTERM or SIGINT the worker hands over what is needed of it and leaves, at "
              "the latest after this time. A second signal leaves at once."},
+    {.name = "spot",
+     .value = "SOURCE",
+     .fallback = "auto",
+     .traits = BRG_CLI_ENV,
+     .text = "Where this machine hears that it will be taken away: auto, aws, gcp, azure, "
+             "file:PATH or none. auto asks only where the firmware names one of these clouds."},
+    {.name = "spot-url",
+     .value = "URL",
+     .traits = BRG_CLI_ENV,
+     .text = "The metadata service, for tests and proxies. Default: the cloud's own, "
+             "http://169.254.169.254."},
     {.name = "give-up",
      .value = "DURATION",
      .fallback = "0s",
@@ -68,27 +79,37 @@ static const struct brg_cli_verb verb = {
     .name = "worker",
     .arguments = "",
     .summary = "work for a coordinator on this machine",
-    .about = "Joins the coordinator at URL and computes what it is given, until it is told to\n"
-             "stop. It only dials out and needs no open port. If the coordinator goes away it\n"
-             "keeps calling, and says every 10 seconds what it tried. It may be killed at any\n"
-             "time: started again with the same --state it is the same worker.\n"
-             "\n"
-             "Faults, each decided by (seed, step) alone, so that a trial can be repeated:\n"
-             "\n"
-             "  slow:factor=3              computing takes three times as long\n"
-             "  stall:for=2s               waits 2 seconds before it computes\n"
-             "  die:step=17                SIGKILL to itself in step 17\n"
-             "  die:share=0.01,seed=3      the same in about 1 of 100 steps\n"
-             "  lie:scale=1.5  lie:sign  lie:random\n"
-             "                             a wrong share under its right digest\n"
-             "  ...,share=0.2,seed=7       only in about a fifth of the steps\n"
-             "  ...,pick=2/8,index=3,seed=7\n"
-             "                             a rota: of 8 workers with this seed exactly 2 in\n"
-             "                             each step; this one is number 3, counted from 0\n"
-             "\n"
-             "Exit codes: 0 left in order; 64 wrong command line; 69 refused for good, do not\n"
-             "restart; 74 disk full or broken; 75 no coordinator for now, restart; 78 key, token\n"
-             "or folder is not usable, do not restart.\n",
+    .about =
+        "Joins the coordinator at URL and computes what it is given, until it is told to\n"
+        "stop. It only dials out and needs no open port. If the coordinator goes away it\n"
+        "keeps calling, and says every 10 seconds what it tried. It may be killed at any\n"
+        "time: started again with the same --state it is the same worker.\n"
+        "\n"
+        "A notice of preemption (--spot) is obeyed as SIGTERM is: the coordinator is told\n"
+        "first, what is held is handed over, and the worker leaves before the machine goes.\n"
+        "Where the notice is withdrawn meanwhile it leaves with 75, to be started again.\n"
+        "\n"
+        "Faults, each decided by (seed, step) alone, ge by (seed, round), so that a trial can\n"
+        "be repeated:\n"
+        "\n"
+        "  slow:factor=3              computing takes three times as long\n"
+        "  stall:for=2s               waits 2 seconds before it computes\n"
+        "  die:step=17                SIGKILL to itself in step 17\n"
+        "  die:share=0.01,seed=3      the same in about 1 of 100 steps\n"
+        "  lie:scale=1.5  lie:sign  lie:random\n"
+        "                             a wrong share under its right digest\n"
+        "  ...,share=0.2,seed=7       only in about a fifth of the steps\n"
+        "  ...,pick=2/8,index=3,seed=7\n"
+        "                             a rota: of 8 workers with this seed exactly 2 in\n"
+        "                             each step; this one is number 3, counted from 0\n"
+        "  ge:p=0.04,q=0.8,factor=3,seed=7\n"
+        "                             from round to round well -> slow with probability p,\n"
+        "                             slow -> well with q; add=500ms in place of factor: late\n"
+        "                             by that much\n"
+        "\n"
+        "Exit codes: 0 left in order; 64 wrong command line; 69 refused for good, do not\n"
+        "restart; 74 disk full or broken; 75 no coordinator for now, restart; 78 key, token\n"
+        "or folder is not usable, do not restart.\n",
     .examples = "$ brigade worker --join 'brigade://KEY@10.0.0.1:7420' --token-file token\n"
                 "  # a second worker on this machine, that stalls in a tenth of the steps:\n"
                 "$ brigade worker --join 'brigade://KEY@10.0.0.1:7420' --token-file token \\\n"
@@ -159,6 +180,17 @@ static int read_faults(const struct brg_cli_args *args, struct brg_worker_option
     return BRG_CLI_GO;
 }
 
+static int read_spot(const struct brg_cli_args *args, struct brg_worker_options *options) {
+    struct brg_why why;
+    if (brg_spot_parse(brg_cli_value(args, "spot"), &options->spot, &why) != BRG_OK)
+        return brg_cli_wrong(&verb, "--spot: %s", why.text);
+    options->spot.url = brg_cli_value(args, "spot-url");
+    if (options->spot.url != NULL && strncmp(options->spot.url, "http://", 7) != 0)
+        return brg_cli_wrong(&verb, "--spot-url is '%.60s'; it must begin with http://",
+                             options->spot.url);
+    return BRG_CLI_GO;
+}
+
 static int read_options(const struct brg_cli_args *args, struct brg_worker_options *options) {
     uint64_t threads = 1;
     int rc = brg_cli_log(args);
@@ -168,6 +200,7 @@ static int read_options(const struct brg_cli_args *args, struct brg_worker_optio
     if (rc == BRG_CLI_GO) rc = brg_cli_duration(args, "drain-timeout", &options->drain_timeout_ns);
     if (rc == BRG_CLI_GO) rc = brg_cli_duration(args, "give-up", &options->give_up_ns);
     if (rc == BRG_CLI_GO) rc = read_faults(args, options);
+    if (rc == BRG_CLI_GO) rc = read_spot(args, options);
     if (rc == BRG_CLI_GO) rc = read_join(args, options);
     if (rc == BRG_CLI_GO) rc = read_token(args, options);
     if (options->drain_timeout_ns == 0) options->drain_timeout_ns = 1; /* at once */
