@@ -143,7 +143,8 @@ static void send_drain(struct brg_shell *s, const struct brg_worker_action *a) {
     struct brg_msg_drain *drain = &begin(s, BRG_MSG_DRAIN)->drain;
     const uint64_t left_ns = a->at_ns > s->now_ns ? a->at_ns - s->now_ns : 0;
     memset(drain, 0, sizeof *drain);
-    brg_text_set(drain->reason, "told to stop by a signal");
+    brg_text_set(drain->reason, "%s",
+                 *s->drain_reason != '\0' ? s->drain_reason : "told to stop by a signal");
     drain->deadline_ms = left_ns / BRG_NS_PER_MS + 1;
     (void)send(s, s->control, NULL);
 }
@@ -151,7 +152,8 @@ static void send_drain(struct brg_shell *s, const struct brg_worker_action *a) {
 static void send_bye(struct brg_shell *s) {
     struct brg_msg_bye *bye = &begin(s, BRG_MSG_BYE)->bye;
     memset(bye, 0, sizeof *bye);
-    brg_text_set(bye->reason, "told to stop by a signal");
+    brg_text_set(bye->reason, "%s",
+                 *s->drain_reason != '\0' ? s->drain_reason : "told to stop by a signal");
     (void)send(s, s->control, NULL);
 }
 

@@ -84,6 +84,7 @@ void brg_shell_leave(struct brg_shell *s, enum brg_exit code) {
 static void take_signals(struct brg_shell *s) {
     struct signalfd_siginfo info;
     while (!s->is_over && read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (brg_shell_spot_took_signal(s)) continue; /* the cloud's own, after its notice */
         const int first = s->core.drain_deadline_ns == UINT64_MAX;
         brg_log_info("signal", BRG_FIELDS(BRG_U64("signal", info.ssi_signo)),
                      first ? "told to stop" : "told to stop again: leaving at once");
@@ -142,10 +143,8 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 
 static void sleep_until(struct brg_shell *s, uint64_t at_ns) {
     struct brg_wait items[] = {
-        {.socket = s->control},
-        {.socket = s->bulk},
-        {.fd = brg_compute_fd(s->compute)},
-        {.fd = s->signal_fd},
+        {.socket = s->control}, {.socket = s->bulk},          {.fd = brg_compute_fd(s->compute)},
+        {.fd = s->signal_fd},   {.fd = brg_spot_fd(s->spot)},
     };
     const uint64_t left_ns = at_ns > s->now_ns ? at_ns - s->now_ns : 0;
     /* Rounded up: a timer that is not quite due would spin the loop. */
@@ -173,6 +172,7 @@ static void turn(struct brg_shell *s) {
     brg_shell_on_answers(s);
     work_off(s);
     if (!s->is_over) take_signals(s);
+    if (!s->is_over) brg_shell_spot_take(s);
     brg_shell_watch_sockets(s);
     if (!s->is_over) fire_timers(s);
     if (s->is_over) return;
@@ -251,6 +251,8 @@ static int open_shell(struct brg_shell *s, struct brg_why *why) {
     int rc = open_signals(s, why);
     if (rc == BRG_OK)
         rc = brg_statedir_open(&s->state, s->options->state_dir, clock_ns(CLOCK_REALTIME), why);
+    if (rc == BRG_OK)
+        rc = brg_shell_spot_start(s, why); /* its thread has the signals blocked, too */
     if (rc == BRG_OK) rc = open_compute(s, why);
     if (rc == BRG_OK) rc = open_sockets(s, why);
     if (rc != BRG_OK) return rc;
@@ -266,6 +268,7 @@ static int open_shell(struct brg_shell *s, struct brg_why *why) {
 }
 
 static void close_shell(struct brg_shell *s) {
+    brg_spot_stop(&s->spot);
     brg_compute_destroy(&s->compute); /* first: it works on the buffers below */
     brg_fetch_drop(&s->data_fetch);
     brg_fetch_drop(&s->params_fetch);
@@ -320,7 +323,7 @@ enum brg_exit brg_worker_process_run(const struct brg_worker_options *options,
     } else {
         s->exit_code = exit_of(rc);
     }
-    const enum brg_exit code = s->exit_code;
+    const enum brg_exit code = brg_shell_spot_exit(s, s->exit_code);
     close_shell(s);
     free(s);
     return code;

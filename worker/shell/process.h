@@ -12,6 +12,7 @@
 #include "proto/keys.h"
 #include "proto/token.h"
 #include "worker/shell/fault.h"
+#include "worker/shell/spot.h"
 
 struct brg_worker_options {
     struct brg_join join;             /* whom to work for */
@@ -20,10 +21,11 @@ struct brg_worker_options {
     const char *name;                 /* what people call this worker; NULL: the host's name */
     const char *version;              /* of the program */
     struct brg_faults faults;
-    uint64_t drain_timeout_ns; /* after SIGTERM, leave by then, > 0 */
-    uint64_t give_up_ns;       /* not attached for this long: leave; 0: never */
-    uint64_t memory_bytes;     /* for tensors and data; 0: three quarters of the machine's */
-    uint32_t threads;          /* that compute, 1 .. BRG_LANES_MAX */
+    struct brg_spot_config spot; /* where preemption is announced; spot.drain_ns is not looked at */
+    uint64_t drain_timeout_ns;   /* after SIGTERM, leave by then, > 0 */
+    uint64_t give_up_ns;         /* not attached for this long: leave; 0: never */
+    uint64_t memory_bytes;       /* for tensors and data; 0: three quarters of the machine's */
+    uint32_t threads;            /* that compute, 1 .. BRG_LANES_MAX */
 };
 
 /* brg_worker_process_run - works until there is a reason to leave.

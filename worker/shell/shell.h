@@ -8,6 +8,7 @@
  * process.c   start, the turn, end          inbox.c    messages -> events
  * actions.c   actions -> what is done       work.c     the run, its data, parameters and shares
  * notice.c    sentences for the person who watches
+ * preempt.c   notices of preemption (spot.h) and what follows from them
  *
  * Everything here belongs to the reactor thread. */
 #ifndef BRG_WORKER_SHELL_SHELL_H
@@ -70,6 +71,10 @@ struct brg_shell {
     struct brg_pool *pool;
     struct brg_compute *compute;
     int signal_fd;
+    struct brg_spot *spot;
+    uint32_t is_preempted;      /* it drains because of a notice, and no signal has come since */
+    uint32_t is_spot_cancelled; /* the notice was withdrawn while it drained */
+    char drain_reason[BRG_TEXT_BYTES_MAX + 1]; /* of the notice; empty: a signal */
     char endpoint[BRG_ENDPOINT_BYTES];
 
     uint64_t beat_seq;
@@ -164,6 +169,22 @@ struct brg_shell_share *brg_shell_share_find(struct brg_shell *s, uint64_t run, 
                                              uint32_t unit);
 void brg_shell_drop_shares(struct brg_shell *s);
 void brg_shell_drop_params(struct brg_shell *s);
+
+/* preempt.c */
+
+/* brg_shell_spot_start - begins to listen for notices. errors: as brg_spot_start */
+BRG_CHECK int brg_shell_spot_start(struct brg_shell *s, struct brg_why *why);
+
+/* brg_shell_spot_take - obeys the notices that have come. */
+void brg_shell_spot_take(struct brg_shell *s);
+
+/* brg_shell_spot_took_signal - 1 for the first signal after a notice: the cloud shuts the machine
+ * down and so tells to stop, which is no second order to hurry. */
+int brg_shell_spot_took_signal(struct brg_shell *s);
+
+/* brg_shell_spot_exit - the exit code in the light of the notices; sets *s->why where it changes.
+ */
+enum brg_exit brg_shell_spot_exit(struct brg_shell *s, enum brg_exit code);
 
 /* notice.c */
 
