@@ -55,6 +55,35 @@ static inline uint32_t brg_bits_count(const struct brg_bits *b) {
     return count;
 }
 
+/* brg_bits_count_below - how many numbers of the set are < n. asserts: n <= BRG_BITS_MAX */
+static inline uint32_t brg_bits_count_below(const struct brg_bits *b, uint32_t n) {
+    BRG_ASSERT(n <= BRG_BITS_MAX);
+    uint32_t count = 0, word = 0;
+    for (; word < n / 64; word++) count += (uint32_t)__builtin_popcountll(b->words[word]);
+    if (n % 64 == 0) return count;
+    return count + (uint32_t)__builtin_popcountll(b->words[word] & ((UINT64_C(1) << n % 64) - 1));
+}
+
+/* brg_bits_slice - the numbers first .. first + count - 1 of `from`, as 0 .. count - 1.
+ * asserts: first + count <= BRG_BITS_MAX. own: out may not be from */
+static inline void brg_bits_slice(const struct brg_bits *from, uint32_t first, uint32_t count,
+                                  struct brg_bits *out) {
+    BRG_ASSERT(first <= BRG_BITS_MAX);
+    BRG_ASSERT(count <= BRG_BITS_MAX - first);
+    for (uint32_t i = 0; i < BRG_BITS_WORDS; i++) {
+        const uint32_t begin = first + i * 64, word = begin / 64, shift = begin % 64;
+        uint64_t bits = 0;
+        if (i * 64 < count) {
+            bits = from->words[word] >> shift;
+            if (shift > 0 && word + 1 < BRG_BITS_WORDS) {
+                bits |= from->words[word + 1] << (64 - shift);
+            }
+            if (count - i * 64 < 64) bits &= (UINT64_C(1) << (count - i * 64)) - 1;
+        }
+        out->words[i] = bits;
+    }
+}
+
 /* brg_bits_next - the smallest number of the set that is >= from, or BRG_BITS_MAX where there is
  * none; `from` may be BRG_BITS_MAX.  for (i = next(b, 0); i < BRG_BITS_MAX; i = next(b, i + 1)) */
 static inline uint32_t brg_bits_next(const struct brg_bits *b, uint32_t from) {

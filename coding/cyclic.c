@@ -28,7 +28,7 @@ _Static_assert(BRG_CYCLIC_S_MAX <= BRG_DENSE_SOLVE_MAX, "a decode must fit the s
 #define PROBES 64u      /* random sets of s missing units that rate a matrix, .. */
 #define ALL_SETS 16384u /* .. or all of them where there are no more than this */
 
-/* Where the parts of scheme.table begin. `work` is all 0 once init is through. */
+/* Where the parts of the table begin. `work` is all 0 once init is through. */
 struct parts {
     size_t bound; /* [1], the amplification that decode still accepts */
     size_t mix;   /* [n, s+1], mix[i][j]: coefficient of block (i + j) mod n in unit i */
@@ -38,8 +38,8 @@ struct parts {
     size_t end;
 };
 
-static struct parts parts_of(const struct brg_code_spec *spec) {
-    const size_t n = spec->n, s = spec->s;
+static struct parts parts_of(const struct brg_cyclic *cyclic) {
+    const size_t n = cyclic->n, s = cyclic->s;
     struct parts p = {.bound = 0, .mix = 1};
     p.a0 = p.mix + n * (s + 1);
     p.null = p.a0 + n;
@@ -48,26 +48,19 @@ static struct parts parts_of(const struct brg_code_spec *spec) {
     return p;
 }
 
-static size_t table_count(const struct brg_code_spec *spec) {
-    return parts_of(spec).end;
+size_t brg_cyclic_table_count(uint32_t n, uint32_t s) {
+    const struct brg_cyclic cyclic = {.n = n, .s = s};
+    return parts_of(&cyclic).end;
 }
 
-static int check(const struct brg_code_spec *spec, struct brg_why *why) {
-    if (spec->s > BRG_CYCLIC_S_MAX) {
-        return brg_why_set(why, BRG_EINVAL,
-                           "the code cyclic with s = %u would lose the gradient in rounding: set s "
-                           "to at most %u or use the code frc",
-                           spec->s, BRG_CYCLIC_S_MAX);
-    }
-    if (spec->chunks % spec->n != 0) {
-        const uint32_t most = BRG_CODE_CHUNKS_MAX / spec->n * spec->n;
-        const uint32_t above = (spec->chunks / spec->n + 1) * spec->n;
-        return brg_why_set(why, BRG_EINVAL,
-                           "the code cyclic cuts the batch into n = %u equal blocks, which %u "
-                           "chunks do not allow: set chunks to %u or use the code frc",
-                           spec->n, spec->chunks, above < most ? above : most);
-    }
-    return BRG_OK;
+int brg_cyclic_check(uint32_t s, const char *code, const char *setting, struct brg_why *why) {
+    if (s <= BRG_CYCLIC_S_MAX) return BRG_OK;
+    return brg_why_set(
+        why, BRG_EINVAL,
+        "the code %s with s = %u would lose the gradient in rounding: set %s so that "
+        "s is at most %u, or use %s",
+        code, s, setting, BRG_CYCLIC_S_MAX,
+        strcmp(code, "cyclic") == 0 ? "the code frc" : "the base repetition");
 }
 
 /* H by columns, h [n, s]: normal numbers, the last column minus the sum of the others. */
@@ -99,11 +92,11 @@ static int mix_row(uint32_t n, uint32_t s, uint32_t i, const double *h, double *
 }
 
 /* One draw: B, then a0 and N from it. BRG_ERANK where anything is singular. */
-static int build(struct brg_scheme *scheme, struct brg_prng *g) {
-    const struct parts p = parts_of(&scheme->spec);
-    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
-    double *mix = scheme->table + p.mix, *null = scheme->table + p.null;
-    double *full = scheme->table + p.work, *h = full + (size_t)n * n, *ones = h + (size_t)n * s;
+static int build(const struct brg_cyclic *cyclic, double *table, struct brg_prng *g) {
+    const struct parts p = parts_of(cyclic);
+    const uint32_t n = cyclic->n, s = cyclic->s;
+    double *mix = table + p.mix, *null = table + p.null;
+    double *full = table + p.work, *h = full + (size_t)n * n, *ones = h + (size_t)n * s;
 
     draw(n, s, g, h);
     memset(full, 0, (size_t)n * n * sizeof *full);
@@ -114,7 +107,7 @@ static int build(struct brg_scheme *scheme, struct brg_prng *g) {
         for (uint32_t j = 0; j <= s; j++) full[(size_t)i * n + (i + j) % n] = row[j];
     }
     double *null_rows = h; /* H has done its work */
-    const int rc = brg_dense_left_null(n, s, full, null_rows, scheme->table + p.a0, ones, ones + n);
+    const int rc = brg_dense_left_null(n, s, full, null_rows, table + p.a0, ones, ones + n);
     if (rc != BRG_OK) return rc;
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < s; k++) null[(size_t)i * s + k] = null_rows[(size_t)k * n + i];
@@ -123,12 +116,12 @@ static int build(struct brg_scheme *scheme, struct brg_prng *g) {
 }
 
 /* The guards: 1 where w recovers the sum and does not blow rounding up. */
-static int acceptable(const struct brg_scheme *scheme, const double *w) {
-    const struct parts p = parts_of(&scheme->spec);
-    const double *mix = scheme->table + p.mix;
-    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+static int acceptable(const struct brg_cyclic *cyclic, const double *w) {
+    const struct parts p = parts_of(cyclic);
+    const double *mix = cyclic->table + p.mix;
+    const uint32_t n = cyclic->n, s = cyclic->s;
     const double amplification = sqrt(brg_dense_dot(n, w, w) / n);
-    if (!(amplification <= scheme->table[p.bound])) return 0; /* also for NaN */
+    if (!(amplification <= cyclic->table[p.bound])) return 0; /* also for NaN */
     double sum[BRG_CODE_WORKERS_MAX];
     for (uint32_t i = 0; i < n; i++) sum[i] = -1.0;
     for (uint32_t i = 0; i < n; i++) {
@@ -142,11 +135,11 @@ static int acceptable(const struct brg_scheme *scheme, const double *w) {
     return 1;
 }
 
-static int decode(const struct brg_scheme *scheme, const struct brg_bits *available,
-                  double *weights) {
-    const struct parts p = parts_of(&scheme->spec);
-    const double *a0 = scheme->table + p.a0, *null = scheme->table + p.null;
-    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+int brg_cyclic_decode(const struct brg_cyclic *cyclic, const struct brg_bits *available,
+                      double *weights) {
+    const struct parts p = parts_of(cyclic);
+    const double *a0 = cyclic->table + p.a0, *null = cyclic->table + p.null;
+    const uint32_t n = cyclic->n, s = cyclic->s;
     double m[BRG_CYCLIC_S_MAX * BRG_CYCLIC_S_MAX];
     double target[BRG_CYCLIC_S_MAX] = {0.0}, c[BRG_CYCLIC_S_MAX];
     double w[BRG_CODE_WORKERS_MAX];
@@ -164,18 +157,17 @@ static int decode(const struct brg_scheme *scheme, const struct brg_bits *availa
         const int here = brg_bits_has(available, i);
         w[i] = here ? a0[i] - brg_dense_dot(s, null + (size_t)i * s, c) : 0.0;
     }
-    if (!acceptable(scheme, w)) return BRG_ERANK;
-    memcpy(weights, w, n * sizeof *w);
+    if (!acceptable(cyclic, w)) return BRG_ERANK;
+    if (weights != NULL) memcpy(weights, w, n * sizeof *w);
     return BRG_OK;
 }
 
 /* Whether a decode works without the s units of `gone`. */
-static int decodes_without(const struct brg_scheme *scheme, const uint32_t *gone) {
-    double w[BRG_CODE_WORKERS_MAX];
+static int decodes_without(const struct brg_cyclic *cyclic, const uint32_t *gone) {
     struct brg_bits have;
-    brg_bits_fill(&have, scheme->spec.n);
-    for (uint32_t j = 0; j < scheme->spec.s; j++) brg_bits_remove(&have, gone[j]);
-    return decode(scheme, &have, w) == BRG_OK;
+    brg_bits_fill(&have, cyclic->n);
+    for (uint32_t j = 0; j < cyclic->s; j++) brg_bits_remove(&have, gone[j]);
+    return brg_cyclic_decode(cyclic, &have, NULL) == BRG_OK;
 }
 
 /* The s-subset of 0 .. n-1 after `set` (rising) in lexicographic order; 0 after the last. */
@@ -203,22 +195,21 @@ static int few_sets(uint32_t n, uint32_t s) {
 /* How good a drawn matrix is: UINT32_MAX where it may not be used, since a decode fails with all
  * units there or with s neighbours gone; else how many sets of s missing units the guards refuse,
  * which is how often a round will have to wait for one unit more. */
-static uint32_t faults_of(const struct brg_scheme *scheme, struct brg_prng *g) {
-    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
-    double w[BRG_CODE_WORKERS_MAX];
+static uint32_t faults_of(const struct brg_cyclic *cyclic, struct brg_prng *g) {
+    const uint32_t n = cyclic->n, s = cyclic->s;
     uint32_t gone[BRG_CYCLIC_S_MAX] = {0}, faults = 0;
     struct brg_bits all;
 
     brg_bits_fill(&all, n);
-    if (decode(scheme, &all, w) != BRG_OK) return UINT32_MAX;
+    if (brg_cyclic_decode(cyclic, &all, NULL) != BRG_OK) return UINT32_MAX;
     for (uint32_t first = 0; first < n; first++) {
         for (uint32_t j = 0; j < s; j++) gone[j] = (first + j) % n;
-        if (!decodes_without(scheme, gone)) return UINT32_MAX;
+        if (!decodes_without(cyclic, gone)) return UINT32_MAX;
     }
     for (uint32_t j = 0; j < s; j++) gone[j] = j;
     if (few_sets(n, s)) {
         do {
-            faults += !decodes_without(scheme, gone);
+            faults += !decodes_without(cyclic, gone);
         } while (next_set(n, s, gone));
         return faults;
     }
@@ -226,28 +217,28 @@ static uint32_t faults_of(const struct brg_scheme *scheme, struct brg_prng *g) {
         for (uint32_t left = n, drop = s; drop > 0; left--) { /* each set alike likely */
             if (brg_prng_below(g, left) < drop) gone[--drop] = left - 1;
         }
-        faults += !decodes_without(scheme, gone);
+        faults += !decodes_without(cyclic, gone);
     }
     return faults;
 }
 
-/* Draw `number` of the spec's seed, and how good it is. */
-static uint32_t try_draw(struct brg_scheme *scheme, uint32_t number) {
-    struct brg_prng g = {brg_prng_mix(scheme->spec.seed, scheme->spec.n, scheme->spec.s, number)};
-    return build(scheme, &g) == BRG_OK ? faults_of(scheme, &g) : UINT32_MAX;
+/* Draw `number` of the seed, and how good it is. */
+static uint32_t try_draw(const struct brg_cyclic *cyclic, double *table, uint64_t seed,
+                         uint32_t number) {
+    struct brg_prng g = {brg_prng_mix(seed, cyclic->n, cyclic->s, number)};
+    return build(cyclic, table, &g) == BRG_OK ? faults_of(cyclic, &g) : UINT32_MAX;
 }
 
-int brg_cyclic_build(struct brg_scheme *scheme, double amplification_max, struct brg_why *why) {
-    const uint32_t n = scheme->spec.n, s = scheme->spec.s;
+int brg_cyclic_build(uint32_t n, uint32_t s, double *table, uint64_t seed, double amplification_max,
+                     struct brg_why *why) {
+    const struct brg_cyclic built = {.n = n, .s = s, .table = table}, *cyclic = &built;
     const uint32_t tries = n <= 256 ? BRG_CYCLIC_TRIES_MAX : BRG_CYCLIC_TRIES_MAX / 4;
-    const struct parts p = parts_of(&scheme->spec);
+    const struct parts p = parts_of(cyclic);
     uint32_t best = 0, best_faults = UINT32_MAX, last = 0;
 
-    scheme->units = n;
-    scheme->table[p.bound] = amplification_max;
-    scheme->load_chunks = (s + 1) * (scheme->spec.chunks / n);
+    table[p.bound] = amplification_max;
     for (uint32_t number = 0; number < tries && best_faults > 0; number++) {
-        const uint32_t faults = try_draw(scheme, number);
+        const uint32_t faults = try_draw(cyclic, table, seed, number);
         last = number;
         if (faults >= best_faults) continue;
         best = number;
@@ -255,21 +246,87 @@ int brg_cyclic_build(struct brg_scheme *scheme, double amplification_max, struct
     }
     if (best_faults == UINT32_MAX) {
         return brg_why_set(why, BRG_ERANK,
-                           "none of %u matrices for the code cyclic with n = %u, s = %u is "
-                           "accurate enough: set a smaller s, another code seed, or use the code "
-                           "frc",
+                           "none of %u matrices for a cyclic code with n = %u, s = %u is accurate "
+                           "enough: set a smaller s, another code seed, or use repetition (the "
+                           "code frc, or the base repetition)",
                            tries, n, s);
     }
     if (best != last) {
-        const uint32_t again = try_draw(scheme, best);
+        const uint32_t again = try_draw(cyclic, table, seed, best);
         BRG_ASSERT(again == best_faults);
     }
-    memset(scheme->table + p.work, 0, (p.end - p.work) * sizeof(double));
+    memset(table + p.work, 0, (p.end - p.work) * sizeof(double));
     return BRG_OK;
 }
 
-static int init(struct brg_scheme *scheme, struct brg_why *why) {
-    return brg_cyclic_build(scheme, BRG_CYCLIC_AMPLIFICATION_MAX, why);
+void brg_cyclic_recipe(const struct brg_cyclic *cyclic, uint32_t unit, uint32_t first,
+                       uint32_t block, struct brg_recipe *out) {
+    const uint32_t n = cyclic->n, s = cyclic->s;
+    const double *row = cyclic->table + parts_of(cyclic).mix + (size_t)unit * (s + 1);
+    BRG_ASSERT((s + 1) * block <= BRG_RECIPE_CHUNKS_MAX);
+    out->count = 0;
+    for (uint32_t j = 0; j <= s; j++) {
+        for (uint32_t k = 0; k < block; k++) {
+            out->chunk[out->count] = first + (unit + j) % n * block + k;
+            out->coefficient[out->count++] = row[j];
+        }
+    }
+}
+
+int brg_cyclic_enough(const struct brg_cyclic *cyclic, const struct brg_bits *have) {
+    if (cyclic->table == NULL) return brg_bits_count(have) >= cyclic->n - cyclic->s;
+    return brg_cyclic_decode(cyclic, have, NULL) == BRG_OK;
+}
+
+uint32_t brg_cyclic_missing(const struct brg_cyclic *cyclic, const struct brg_bits *have,
+                            struct brg_bits *out) {
+    const uint32_t n = cyclic->n, enough = n - cyclic->s;
+    uint32_t held = brg_bits_count(have), count = 0;
+    struct brg_bits with = *have;
+    brg_bits_clear(out);
+    for (uint32_t i = 0; i < n; i++) {
+        if (held + count >= enough && brg_cyclic_enough(cyclic, &with)) return count;
+        if (brg_bits_has(have, i)) continue;
+        brg_bits_add(out, i);
+        brg_bits_add(&with, i);
+        count++;
+    }
+    BRG_ASSERT(brg_cyclic_enough(cyclic, &with)); /* build keeps no matrix without this */
+    return count;
+}
+
+/* ---- the code `cyclic` ---- */
+
+static struct brg_cyclic cyclic_of(const struct brg_scheme *s) {
+    return (struct brg_cyclic){
+        .n = s->spec.n, .s = s->spec.s, .table = s->plan_only ? NULL : s->table};
+}
+
+static int check(const struct brg_code_spec *spec, struct brg_why *why) {
+    const int rc = brg_cyclic_check(spec->s, "cyclic", "s", why);
+    if (rc != BRG_OK || spec->chunks % spec->n == 0) return rc;
+    const uint32_t most = BRG_CODE_CHUNKS_MAX / spec->n * spec->n;
+    const uint32_t above = (spec->chunks / spec->n + 1) * spec->n;
+    return brg_why_set(
+        why, BRG_EINVAL,
+        "the code cyclic cuts the batch into n = %u equal blocks, which %u chunks do "
+        "not allow: set chunks to %u or use the code frc",
+        spec->n, spec->chunks, above < most ? above : most);
+}
+
+static size_t table_count(const struct brg_code_spec *spec) {
+    return brg_cyclic_table_count(spec->n, spec->s);
+}
+
+static void plan(struct brg_scheme *s) {
+    s->units = s->groups = s->spec.n;
+    s->parts = 1;
+    s->load_chunks = (s->spec.s + 1) * (s->spec.chunks / s->spec.n);
+}
+
+static int init(struct brg_scheme *s, struct brg_why *why) {
+    return brg_cyclic_build(s->spec.n, s->spec.s, s->table, s->spec.seed,
+                            BRG_CYCLIC_AMPLIFICATION_MAX, why);
 }
 
 static uint32_t group_of(const struct brg_scheme *s, uint32_t position) {
@@ -277,48 +334,52 @@ static uint32_t group_of(const struct brg_scheme *s, uint32_t position) {
     return position;
 }
 
-static void recipe(const struct brg_scheme *scheme, uint32_t unit, struct brg_recipe *out) {
-    const uint32_t n = scheme->spec.n, s = scheme->spec.s, block = scheme->spec.chunks / n;
-    const double *row = scheme->table + parts_of(&scheme->spec).mix + (size_t)unit * (s + 1);
-    out->count = 0;
-    for (uint32_t j = 0; j <= s; j++) {
-        for (uint32_t k = 0; k < block; k++) {
-            out->chunk[out->count] = (unit + j) % n * block + k;
-            out->coefficient[out->count++] = row[j];
-        }
-    }
+static uint32_t unit_chunks(const struct brg_scheme *s, uint32_t unit) {
+    (void)unit;
+    return s->load_chunks;
+}
+
+static void recipe(const struct brg_scheme *s, uint32_t unit, struct brg_recipe *out) {
+    const struct brg_cyclic cyclic = cyclic_of(s);
+    brg_cyclic_recipe(&cyclic, unit, 0, s->spec.chunks / s->spec.n, out);
+}
+
+static uint32_t assign(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
+                       uint32_t position, struct brg_minitask *out) {
+    (void)s;
+    (void)round;
+    if (brg_bits_has(&have[0], position)) return 0;
+    out[0] = (struct brg_minitask){.delta = 0, .unit = position};
+    return 1;
 }
 
 static int may_end(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have) {
-    double w[BRG_CODE_WORKERS_MAX];
+    const struct brg_cyclic cyclic = cyclic_of(s);
     (void)round;
-    return decode(s, have, w) == BRG_OK;
+    return brg_cyclic_enough(&cyclic, have);
 }
 
-static uint32_t missing(const struct brg_scheme *scheme, uint64_t round,
-                        const struct brg_bits *have, struct brg_bits *out) {
-    const uint32_t n = scheme->spec.n, enough = n - scheme->spec.s;
-    uint32_t held = brg_bits_count(have), count = 0;
-    struct brg_bits with = *have;
-    brg_bits_clear(out);
-    for (uint32_t i = 0; i < n; i++) {
-        if (held + count >= enough && may_end(scheme, round, &with)) return count;
-        if (brg_bits_has(have, i)) continue;
-        brg_bits_add(out, i);
-        brg_bits_add(&with, i);
-        count++;
-    }
-    BRG_ASSERT(may_end(scheme, round, &with)); /* init keeps no matrix without this */
-    return count;
+static uint32_t missing(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
+                        struct brg_bits *out) {
+    const struct brg_cyclic cyclic = cyclic_of(s);
+    (void)round;
+    return brg_cyclic_missing(&cyclic, have, out);
+}
+
+static int decode(const struct brg_scheme *s, const struct brg_bits *available, double *weights) {
+    const struct brg_cyclic cyclic = cyclic_of(s);
+    return brg_cyclic_decode(&cyclic, available, weights);
 }
 
 const struct brg_scheme_ops brg_cyclic_ops = {
     .check = check,
     .table_count = table_count,
+    .plan = plan,
     .init = init,
     .group_of = group_of,
+    .unit_chunks = unit_chunks,
     .recipe = recipe,
-    .assign = brg_scheme_assign_own,
+    .assign = assign,
     .may_end = may_end,
     .missing = missing,
     .decode = decode,

@@ -9,23 +9,41 @@ int brg_policy_check(const struct brg_code_spec *spec, struct brg_why *why) {
                            "minwait or paper",
                            spec->policy);
     }
+    if (spec->rule > BRG_RULE_MODEL) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "the rule has number %u, which this version does not know: use weakest "
+                           "or model",
+                           spec->rule);
+    }
+    const uint32_t delay = brg_code_delay(spec);
+    if (spec->policy == BRG_POLICY_EARLY && delay > 0) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "the policy early would end every round at once with a code whose steps "
+                           "have %u more rounds to finish: use minwait with a mu",
+                           delay);
+    }
     return BRG_OK;
+}
+
+/* time * mu / 1e6, or BRG_POLICY_NEVER where it passes 64 bits; in two parts, since the product may
+ * pass them long before. */
+static uint64_t times_mu(const struct brg_code_spec *spec, uint64_t time_ns) {
+    const uint64_t whole = time_ns / PPM, rest = time_ns % PPM;
+    uint64_t product_ns;
+    if (__builtin_mul_overflow(whole, (uint64_t)spec->mu_ppm, &product_ns) ||
+        __builtin_add_overflow(product_ns, rest * spec->mu_ppm / PPM, &product_ns)) {
+        return BRG_POLICY_NEVER;
+    }
+    return product_ns;
 }
 
 uint64_t brg_policy_bound_ns(const struct brg_code_spec *spec,
                              const struct brg_policy_round *round) {
     if (round->first_ns == BRG_POLICY_NEVER) return BRG_POLICY_NEVER;
     BRG_ASSERT(round->started_ns <= round->first_ns);
-    const uint64_t fastest_ns = round->first_ns - round->started_ns;
-    /* fastest * mu / 1e6 in two parts, since the product may pass 64 bits; mu_ppm has 32. */
-    const uint64_t whole = fastest_ns / PPM, rest = fastest_ns % PPM;
-    uint64_t extra_ns;
-    if (__builtin_mul_overflow(whole, (uint64_t)spec->mu_ppm, &extra_ns)) return BRG_POLICY_NEVER;
+    const uint64_t extra_ns = times_mu(spec, round->first_ns - round->started_ns);
     uint64_t bound_ns;
-    if (__builtin_add_overflow(extra_ns, rest * spec->mu_ppm / PPM, &extra_ns) ||
-        __builtin_add_overflow(round->first_ns, extra_ns, &bound_ns)) {
-        return BRG_POLICY_NEVER;
-    }
+    if (__builtin_add_overflow(round->first_ns, extra_ns, &bound_ns)) return BRG_POLICY_NEVER;
     return bound_ns;
 }
 
@@ -49,4 +67,24 @@ int brg_policy_may_end(const struct brg_code_spec *spec, const struct brg_policy
     if (spec->policy == BRG_POLICY_MINWAIT) return 1;
     BRG_ASSERT(spec->policy == BRG_POLICY_PAPER);
     return round->decodable_ns <= bound_ns;
+}
+
+uint64_t brg_policy_patience_ns(const struct brg_code_spec *spec,
+                                const struct brg_policy_round *round,
+                                const struct brg_policy_patience *patience, uint32_t attempts) {
+    uint64_t wait_ns = patience->given_ns;
+    if (spec->policy == BRG_POLICY_PAPER) return patience->timeout_ns;
+    if (wait_ns == 0) {
+        if (round->first_ns == BRG_POLICY_NEVER) return patience->timeout_ns;
+        BRG_ASSERT(round->started_ns <= round->first_ns);
+        const uint64_t fastest_ns = round->first_ns - round->started_ns;
+        const uint64_t extra_ns =
+            spec->kind == BRG_CODE_SPECULATIVE ? times_mu(spec, fastest_ns) : fastest_ns;
+        if (__builtin_add_overflow(fastest_ns, extra_ns, &wait_ns)) return patience->timeout_ns;
+        if (wait_ns < patience->least_ns) wait_ns = patience->least_ns;
+    }
+    const uint32_t doublings =
+        attempts < BRG_POLICY_DOUBLINGS_MAX ? attempts : BRG_POLICY_DOUBLINGS_MAX;
+    if (wait_ns >= patience->timeout_ns >> doublings) return patience->timeout_ns;
+    return wait_ns << doublings;
 }

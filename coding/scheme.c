@@ -3,14 +3,25 @@
 #include <string.h>
 
 _Static_assert(BRG_CODE_WORKERS_MAX <= BRG_SCHEME_UNITS_MAX, "a unit a position must fit the sets");
+_Static_assert(BRG_CODE_PARTS_MAX <= BRG_SCHEME_MINITASKS_MAX, "all parts of a share in one round");
 
 static const struct brg_scheme_ops *ops_of(uint32_t kind) {
     switch (kind) {
     case BRG_CODE_NONE:
+    case BRG_CODE_SPECULATIVE:
     case BRG_CODE_FRC: return &brg_frc_ops;
     case BRG_CODE_CYCLIC: return &brg_cyclic_ops;
+    case BRG_CODE_SR_SGC: return &brg_sr_sgc_ops;
+
     default: return NULL;
     }
+}
+
+static const char *name_of(uint32_t kind) {
+    static const char *const names[] = {"",       "none",  "frc",        "cyclic",
+                                        "sr-sgc", "m-sgc", "speculative"};
+    BRG_ASSERT(kind < sizeof names / sizeof *names);
+    return names[kind];
 }
 
 /* The ops of a scheme that init has built. */
@@ -20,12 +31,40 @@ static const struct brg_scheme_ops *ops(const struct brg_scheme *s) {
     return found;
 }
 
+/* Refuses what is set but means nothing to the code: the user expects it to do something. */
+static int check_unused(const struct brg_code_spec *spec, struct brg_why *why) {
+    const uint32_t kind = spec->kind;
+    const int sequential = kind == BRG_CODE_SR_SGC || kind == BRG_CODE_M_SGC;
+    const int has_parts =
+        kind == BRG_CODE_NONE || kind == BRG_CODE_FRC || kind == BRG_CODE_SPECULATIVE;
+    const struct {
+        int means_something;
+        uint32_t value;
+        const char *name;
+    } settings[] = {
+        {sequential, spec->base, "base"},
+        {sequential, spec->b, "b"},
+        {sequential, spec->w, "w"},
+        {sequential, spec->lambda, "lambda"},
+        {!sequential, spec->s, "s"},
+        {has_parts, spec->parts > 1 ? spec->parts : 0, "parts"},
+        {kind == BRG_CODE_FRC, spec->delay, "delay"},
+    };
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (settings[i].means_something || settings[i].value == 0) continue;
+        return brg_why_set(why, BRG_EINVAL,
+                           "the code %s has no setting %s, but it is %u: leave %s out",
+                           name_of(kind), settings[i].name, settings[i].value, settings[i].name);
+    }
+    return BRG_OK;
+}
+
 int brg_scheme_check(const struct brg_code_spec *spec, struct brg_why *why) {
     const struct brg_scheme_ops *code = ops_of(spec->kind);
     if (code == NULL) {
         return brg_why_set(why, BRG_EINVAL,
-                           "the code has kind %u, which this version does not know: use none, frc "
-                           "or cyclic",
+                           "the code has kind %u, which this version does not know: use none, frc, "
+                           "cyclic, sr-sgc, m-sgc or speculative",
                            spec->kind);
     }
     if (spec->n == 0 || spec->n > BRG_CODE_WORKERS_MAX) {
@@ -43,12 +82,42 @@ int brg_scheme_check(const struct brg_code_spec *spec, struct brg_why *why) {
         return brg_why_set(why, BRG_EINVAL, "a batch of %u chunks: set chunks to 1 .. %u",
                            spec->chunks, BRG_CODE_CHUNKS_MAX);
     }
-    return code->check(spec, why);
+    int rc = check_unused(spec, why);
+    if (rc == BRG_OK) rc = code->check(spec, why);
+    if (rc != BRG_OK) return rc;
+
+    struct brg_scheme planned = {.spec = *spec};
+    code->plan(&planned);
+    for (uint32_t unit = 0; unit < planned.units; unit++) {
+        const uint32_t count = code->unit_chunks(&planned, unit);
+        if (count <= BRG_RECIPE_CHUNKS_MAX) continue;
+        return brg_why_set(why, BRG_EINVAL,
+                           "a share of %u chunks is more than the %u that one may have: set chunks "
+                           "to less than %u or use more workers",
+                           count, BRG_RECIPE_CHUNKS_MAX, spec->chunks);
+    }
+    return BRG_OK;
 }
 
 size_t brg_scheme_size_bytes(const struct brg_code_spec *spec) {
     if (brg_scheme_check(spec, NULL) != BRG_OK) return 0;
     return sizeof(struct brg_scheme) + ops_of(spec->kind)->table_count(spec) * sizeof(double);
+}
+
+size_t brg_scheme_plan_size_bytes(const struct brg_code_spec *spec) {
+    return brg_scheme_check(spec, NULL) == BRG_OK ? sizeof(struct brg_scheme) : 0;
+}
+
+/* Everything but the table. */
+static void plan(struct brg_scheme *s, size_t size_bytes, const struct brg_code_spec *spec) {
+    BRG_ASSERT((uintptr_t)s % _Alignof(struct brg_scheme) == 0);
+    memset(s, 0, size_bytes); /* padding too, so that memcmp compares schemes */
+    s->spec = *spec;
+    ops(s)->plan(s);
+    BRG_ASSERT(s->units >= 1);
+    BRG_ASSERT(s->units <= BRG_SCHEME_UNITS_MAX);
+    BRG_ASSERT(s->groups >= 1);
+    BRG_ASSERT(s->parts >= 1);
 }
 
 int brg_scheme_init(struct brg_scheme *s, size_t size_bytes, const struct brg_code_spec *spec,
@@ -57,11 +126,18 @@ int brg_scheme_init(struct brg_scheme *s, size_t size_bytes, const struct brg_co
     if (rc != BRG_OK) return rc;
     const size_t need_bytes = brg_scheme_size_bytes(spec);
     BRG_ASSERT(size_bytes >= need_bytes);
-    BRG_ASSERT((uintptr_t)s % _Alignof(struct brg_scheme) == 0);
-
-    memset(s, 0, need_bytes); /* padding too, so that memcmp compares schemes */
-    s->spec = *spec;
+    plan(s, need_bytes, spec);
     return ops(s)->init(s, why);
+}
+
+int brg_scheme_init_plan(struct brg_scheme *s, size_t size_bytes, const struct brg_code_spec *spec,
+                         struct brg_why *why) {
+    const int rc = brg_scheme_check(spec, why);
+    if (rc != BRG_OK) return rc;
+    BRG_ASSERT(size_bytes >= sizeof *s);
+    plan(s, sizeof *s, spec);
+    s->plan_only = 1;
+    return BRG_OK;
 }
 
 const struct brg_code_spec *brg_scheme_spec(const struct brg_scheme *s) {
@@ -69,8 +145,9 @@ const struct brg_code_spec *brg_scheme_spec(const struct brg_scheme *s) {
 }
 
 uint32_t brg_scheme_delay(const struct brg_scheme *s) {
-    (void)ops(s); /* only asserts: no code of the table has a delay yet */
-    return 0;
+    const uint32_t delay = brg_code_delay(&s->spec);
+    BRG_ASSERT(delay < BRG_SCHEME_JOBS_MAX);
+    return delay;
 }
 
 uint32_t brg_scheme_jobs(const struct brg_scheme *s) {
@@ -87,18 +164,31 @@ uint32_t brg_scheme_load_chunks(const struct brg_scheme *s) {
     return s->load_chunks;
 }
 
+uint32_t brg_scheme_unit_chunks(const struct brg_scheme *s, uint32_t unit) {
+    BRG_ASSERT(unit < s->units);
+    const uint32_t count = ops(s)->unit_chunks(s, unit);
+    BRG_ASSERT(count >= 1);
+    BRG_ASSERT(count <= BRG_RECIPE_CHUNKS_MAX);
+    return count;
+}
+
 uint32_t brg_scheme_group_of(const struct brg_scheme *s, uint32_t position) {
     BRG_ASSERT(position < s->spec.n);
     const uint32_t group = ops(s)->group_of(s, position);
-    BRG_ASSERT(group < s->units);
+    BRG_ASSERT(group < s->groups);
     return group;
+}
+
+uint32_t brg_scheme_group_count(const struct brg_scheme *s) {
+    BRG_ASSERT(s->groups >= 1);
+    return s->groups;
 }
 
 void brg_scheme_recipe(const struct brg_scheme *s, uint32_t unit, struct brg_recipe *out) {
     BRG_ASSERT(unit < s->units);
+    BRG_ASSERT(!s->plan_only);
     ops(s)->recipe(s, unit, out);
-    BRG_ASSERT(out->count >= 1);
-    BRG_ASSERT(out->count <= s->load_chunks);
+    BRG_ASSERT(out->count == brg_scheme_unit_chunks(s, unit));
 }
 
 uint32_t brg_scheme_assign(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
@@ -108,15 +198,6 @@ uint32_t brg_scheme_assign(const struct brg_scheme *s, uint64_t round, const str
     const uint32_t count = ops(s)->assign(s, round, have, position, out);
     BRG_ASSERT(count <= BRG_SCHEME_MINITASKS_MAX);
     return count;
-}
-
-uint32_t brg_scheme_assign_own(const struct brg_scheme *s, uint64_t round,
-                               const struct brg_bits *have, uint32_t position,
-                               struct brg_minitask *out) {
-    (void)round;
-    (void)have;
-    out[0] = (struct brg_minitask){.delta = 0, .unit = brg_scheme_group_of(s, position)};
-    return 1;
 }
 
 /* Units that do not exist would make counting them wrong. */
@@ -133,13 +214,16 @@ int brg_scheme_may_end(const struct brg_scheme *s, uint64_t round, const struct 
 
 uint32_t brg_scheme_missing(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
                             struct brg_bits *out) {
+    const uint32_t jobs = brg_scheme_jobs(s);
     BRG_ASSERT(out != have);
-    check_sets(s, have, brg_scheme_jobs(s));
+    check_sets(s, have, jobs);
+    for (uint32_t d = 0; d < jobs; d++) brg_bits_clear(&out[d]);
     return ops(s)->missing(s, round, have, out);
 }
 
 int brg_scheme_decode(const struct brg_scheme *s, const struct brg_bits *available,
                       double *weights) {
+    BRG_ASSERT(!s->plan_only);
     check_sets(s, available, 1);
     return ops(s)->decode(s, available, weights);
 }

@@ -5,16 +5,24 @@
  * worker sits where is the caller's business. A *unit* is one share of one job: an ordered list of
  * (chunk, coefficient). Whoever computes a unit returns the same sum, so a late unit can be
  * attempted again by any worker. A *job* is one optimizer step of one model. In round r the jobs
- * r - T .. r are in flight, T being the delay; job r - d has `delta` d. T is 0 for the codes below.
+ * r - T .. r are in flight, T being the delay; job r - d has `delta` d.
  *
- *              n positions           units                 decodes when
- *   none       one a unit            n                     every unit is there
- *   frc        >= s+1 share a unit   floor(n / (s+1))      every unit is there: a survivor a group
- *   cyclic     position i, unit i    n                     n - s units are there and guards hold
+ *                T        units of a job                        decodes when
+ *   none         0        n p                                   every unit is there
+ *   speculative  0        as none
+ *   frc          0 or 1   G p; G groups of >= s+1 positions     every unit is there
+ *   cyclic       0        n                                     n - s units, and the guards hold
+ *   sr-sgc       b        as frc (p = 1) or cyclic              as frc or cyclic
+ *   m-sgc        w-2+b    D1: n (w-1), then D2: b n or b G      all of D1, each of the b parts of
+ * D2
+ *
+ * p = spec.parts: the share of a position is cut into p units, so that what a late worker has done
+ * counts and only the rest is attempted again. The members of a frc group start at different units
+ * of it. docs/CODES.md tells what each code is for.
  *
  * A round, as the caller runs it. have[d] is the caller's set of the units, finished by whomever,
- * of the job with delta d, d = 0 .. T; a caller that loops over d serves sequential schemes, whose
- * plan depends on it, unchanged:
+ * of the job with delta d, d = 0 .. T. A job that does not exist (before the first, after the last)
+ * is *absent*: its set is full, so that nothing of it is assigned, missing or waited for.
  *
  *   assign(r, have, position) --> minitasks (delta, unit) --> recipe(unit) --> chunks, coefficients
  *   every answer: have[delta] += unit;  may_end(r, have)?  -- no --> missing(r, have): those to
@@ -33,8 +41,8 @@
 #include "coding/spec.h"
 
 #define BRG_SCHEME_UNITS_MAX BRG_BITS_MAX
-#define BRG_SCHEME_MINITASKS_MAX 8u /* of one position in one round; 1 where T is 0 */
-#define BRG_SCHEME_JOBS_MAX 8u      /* in flight, T + 1; 1 where T is 0 */
+#define BRG_SCHEME_MINITASKS_MAX 8u        /* of one position in one round */
+#define BRG_SCHEME_JOBS_MAX BRG_MODELS_MAX /* in flight, T + 1 */
 
 /* A decode of `cyclic` must reproduce sum(1 * chunk) this exactly: max |w.B - 1|. Far below the
  * 6e-8 of float32 shares, so that decoding is never what limits the gradient. */
@@ -60,9 +68,9 @@ struct brg_minitask {
 /* The share sum_k coefficient[k] * gradient_sum(chunk[k]), to be added up in this order. The sample
  * counts of the chunks are not part of it: a round always stands for the whole batch. */
 struct brg_recipe {
-    uint32_t count; /* 1 .. BRG_CODE_CHUNKS_MAX */
-    uint32_t chunk[BRG_CODE_CHUNKS_MAX];
-    double coefficient[BRG_CODE_CHUNKS_MAX]; /* 1.0 each for none and frc */
+    uint32_t count; /* 1 .. BRG_RECIPE_CHUNKS_MAX */
+    uint32_t chunk[BRG_RECIPE_CHUNKS_MAX];
+    double coefficient[BRG_RECIPE_CHUNKS_MAX]; /* 1.0 each but for cyclic codes */
 };
 
 /* brg_scheme_check - whether `spec` can be built, but for the draw of a cyclic matrix.
@@ -72,8 +80,11 @@ struct brg_recipe {
 BRG_CHECK int brg_scheme_check(const struct brg_code_spec *spec, struct brg_why *why);
 
 /* brg_scheme_size_bytes - the memory that a scheme of `spec` takes; 0 where check refuses it.
- * cost: none and frc some 100 bytes; cyclic about 8 n (n + 3 s) bytes */
+ * cost: some 150 bytes; cyclic codes about 8 n (n + 3 s) bytes more */
 size_t brg_scheme_size_bytes(const struct brg_code_spec *spec);
+
+/* brg_scheme_plan_size_bytes - the same for init_plan: some 150 bytes for every code. */
+size_t brg_scheme_plan_size_bytes(const struct brg_code_spec *spec);
 
 /* brg_scheme_init - builds the code in the caller's block.
  *
@@ -86,9 +97,21 @@ size_t brg_scheme_size_bytes(const struct brg_code_spec *spec);
  *          cyclic codes where nobody waits.
  * source:  frc: Tandon et al., "Gradient Coding", ICML 2017, section on fractional repetition,
  *          with balanced groups as in Charalambides et al., arXiv 2109.10484, so that s + 1 need
- *          not divide n; cyclic: Tandon et al., Alg. 2 */
+ *          not divide n; cyclic: Tandon et al., Alg. 2; sr-sgc and m-sgc: Krishnan, Ebrahimi,
+ *          Khisti, "Sequential Gradient Coding for Straggler Mitigation", ICLR 2023 */
 BRG_CHECK int brg_scheme_init(struct brg_scheme *s, size_t size_bytes,
                               const struct brg_code_spec *spec, struct brg_why *why);
+
+/* brg_scheme_init_plan - a scheme that plans rounds but holds no matrices, for replays in virtual
+ * time: everything but recipe and decode may be called. Codes over cyclic take any n - s units for
+ * decodable, as if the guards always held; all else is as after init.
+ *
+ * own:     borrows spec and why; `s` is plan_size_bytes(spec) bytes, aligned for double
+ * errors:  BRG_EINVAL check refuses the spec
+ * asserts: size_bytes is at least brg_scheme_plan_size_bytes(spec); decode and recipe assert
+ * cost:    next to nothing */
+BRG_CHECK int brg_scheme_init_plan(struct brg_scheme *s, size_t size_bytes,
+                                   const struct brg_code_spec *spec, struct brg_why *why);
 
 /* The settings that `s` was built from. */
 const struct brg_code_spec *brg_scheme_spec(const struct brg_scheme *s);
@@ -99,31 +122,43 @@ uint32_t brg_scheme_jobs(const struct brg_scheme *s);
 /* Units of one job, 1 .. BRG_SCHEME_UNITS_MAX. */
 uint32_t brg_scheme_unit_count(const struct brg_scheme *s);
 /* The most chunks that one position computes in a round; the load of the code is this over
- * spec.chunks. */
+ * spec.chunks. What frc with delay 1 attempts again before its own work is not counted, since a
+ * round without stragglers has none; the other sequential codes attempt again instead of working.
+ */
 uint32_t brg_scheme_load_chunks(const struct brg_scheme *s);
+/* Chunks of one unit, without its recipe. asserts: unit < unit_count */
+uint32_t brg_scheme_unit_chunks(const struct brg_scheme *s, uint32_t unit);
 
-/* brg_scheme_group_of - the group of `position`; positions of one group hold the same chunks. For
- * cyclic every position is a group of its own. asserts: position < spec.n */
+/* brg_scheme_group_of - the group of `position`, below group_count; positions of one group compute
+ * the same units. For codes without groups every position is one of its own.
+ * asserts: position < spec.n */
 uint32_t brg_scheme_group_of(const struct brg_scheme *s, uint32_t position);
+uint32_t brg_scheme_group_count(const struct brg_scheme *s);
 
-/* brg_scheme_recipe - what `unit` is made of. asserts: unit < unit_count */
+/* brg_scheme_recipe - what `unit` is made of. asserts: unit < unit_count; not init_plan's */
 void brg_scheme_recipe(const struct brg_scheme *s, uint32_t unit, struct brg_recipe *out);
 
 /* brg_scheme_assign - what `position` is to compute in `round`.
  *
  * shape:   have [jobs] as it was when the round began; out [BRG_SCHEME_MINITASKS_MAX]; returns how
- *          many were written, in the order in which they are to be computed; exactly one, with
- *          delta 0, where T is 0
+ *          many were written, 0 .. BRG_SCHEME_MINITASKS_MAX, in the order in which they are to be
+ *          computed: older jobs before newer. No (delta, unit) comes twice, and none whose unit is
+ *          in have[delta]. With have[0] empty and T = 0: exactly parts of them
+ * notes:   the answer depends on `have` as a whole: call it for all positions with the same sets
+ * cost:    a few hundred operations
  * asserts: position < spec.n */
 uint32_t brg_scheme_assign(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have,
                            uint32_t position, struct brg_minitask *out);
 
 /* brg_scheme_may_end - 1 where everything due at the end of `round` can be decoded exactly, and
- * nothing in flight is lost, if no more unit arrives; else 0.
+ * nothing in flight is lost, if no more unit arrives; else 0. The weakest safe rule: it asks for no
+ * more than later rounds without stragglers could not make good by what assign gives them.
  *
  * shape: have [jobs], have[d] the finished units of job round - d
- * cost:  none, frc: O(units / 64). cyclic: the same below n - s units, else a decode; 1 promises
- *        that decode succeeds, guards included */
+ * notes: more units never turn 1 into 0, so the first instant at which a round may end can be
+ *        searched by bisection over the order of arrivals
+ * cost:  O(units / 64) and, for m-sgc, the units that failed. Codes over cyclic: the same below
+ *        n - s units, else a decode; 1 promises that decode succeeds, guards included */
 int brg_scheme_may_end(const struct brg_scheme *s, uint64_t round, const struct brg_bits *have);
 
 /* brg_scheme_missing - the fewest units that make the round end when attempted again.
@@ -147,7 +182,8 @@ uint32_t brg_scheme_missing(const struct brg_scheme *s, uint64_t round, const st
  *          untouched. A set that contains a decodable one is decodable
  * checks:  cyclic: max |w.B - 1| <= BRG_CYCLIC_RESIDUAL_MAX and |w|_2 / sqrt(n) <=
  *          BRG_CYCLIC_AMPLIFICATION_MAX
- * cost:    none, frc: O(units), every weight is 1 whoever answered. cyclic: O(d^2 s + n s)
+ * asserts: not init_plan's
+ * cost:    without cyclic: O(units), every weight is 1 whoever answered. cyclic: O(d^2 s + n s)
  *          operations for d missing units (30 us at n = 256, d = s = 27), 50 KiB of stack
  * source:  cyclic: w = a0 - N^T c, where a0 B = 1 and N B = 0 are kept from init and c is the
  *          least-norm solution of N[:,D]^T c = a0[D] on the missing units D, which makes w the
@@ -156,7 +192,7 @@ BRG_CHECK int brg_scheme_decode(const struct brg_scheme *s, const struct brg_bit
                                 double *weights);
 
 /* brg_scheme_commit - round `round` has ended: its due job leaves, have[d] moves to have[d + 1] and
- * have[0] is empty, ready for round + 1.
+ * have[0] is empty, ready for round + 1; the caller fills it where that round has no new job.
  *
  * shape:   have [jobs]
  * asserts: may_end(round, have) */

@@ -134,7 +134,7 @@ struct brg_service {
     struct {
         double loss;
         uint64_t step; /* for which it was reported */
-    } chunk_losses[BRG_CODE_CHUNKS_MAX];
+    } chunk_losses[BRG_RECIPE_CHUNKS_MAX];
     struct brg_gradlog_entry decoded;   /* of the step decoded last */
     double decoded_norm;                /* of its mean gradient, before clipping */
     struct brg_optimizer_report report; /* of the step applied last */

@@ -202,8 +202,8 @@ static void cyclic_no_matrix_good_enough__is_refused_with_a_sentence(void **stat
     const struct brg_code_spec spec = spec_of(BRG_CODE_CYCLIC, 16, 3, 16);
     struct brg_scheme *s = scheme_of(&spec);
     struct brg_why why = {""};
-    assert_int_equal(brg_cyclic_build(s, 0.1, &why), BRG_ERANK); /* a plain sum has 1 */
-    assert_non_null(strstr(why.text, "set a smaller s, another code seed, or use the code frc"));
+    assert_int_equal(brg_cyclic_build(16, 3, s->table, 7, 0.1, &why), BRG_ERANK); /* a sum has 1 */
+    assert_non_null(strstr(why.text, "set a smaller s, another code seed, or use repetition"));
     free(s);
 }
 

@@ -138,12 +138,12 @@ static void frc_any_n_and_s__groups_and_chunks_are_balanced(void **state) {
         const uint32_t n = 1 + (uint32_t)brg_prng_below(&g, BRG_CODE_WORKERS_MAX);
         const uint32_t s = (uint32_t)brg_prng_below(&g, n), groups = n / (s + 1);
         const uint32_t chunks =
-            groups + (uint32_t)brg_prng_below(&g, BRG_CODE_CHUNKS_MAX - groups + 1);
+            groups + (uint32_t)brg_prng_below(&g, BRG_RECIPE_CHUNKS_MAX - groups + 1);
         const struct brg_code_spec spec = spec_of(BRG_CODE_FRC, n, s, chunks);
         check_balance(&spec);
     }
     const struct brg_code_spec most =
-        spec_of(BRG_CODE_FRC, BRG_CODE_WORKERS_MAX, 0, BRG_CODE_CHUNKS_MAX);
+        spec_of(BRG_CODE_FRC, BRG_CODE_WORKERS_MAX, 0, BRG_RECIPE_CHUNKS_MAX);
     check_balance(&most);
 }
 

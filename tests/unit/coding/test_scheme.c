@@ -15,21 +15,23 @@ static void scheme_bad_spec__is_refused_with_a_sentence_that_proposes_another(vo
         uint32_t kind, n, s, chunks;
         const char *proposal;
     } cases[] = {
-        {0, 8, 1, 16, "use none, frc or cyclic"},
-        {9, 8, 1, 16, "use none, frc or cyclic"},
+        {0, 8, 1, 16, "use none, frc, cyclic, sr-sgc, m-sgc or speculative"},
+        {9, 8, 1, 16, "use none, frc, cyclic, sr-sgc, m-sgc or speculative"},
         {BRG_CODE_FRC, 0, 0, 16, "set n to 1 .. 1024"},
         {BRG_CODE_FRC, 1025, 1, 1024, "set n to 1 .. 1024"},
         {BRG_CODE_FRC, 4, 4, 16, "set s to at most 3"},
         {BRG_CODE_CYCLIC, 4, UINT32_MAX, 16, "set s to at most 3"},
-        {BRG_CODE_FRC, 4, 1, 0, "set chunks to 1 .. 1024"},
-        {BRG_CODE_FRC, 4, 1, 1025, "set chunks to 1 .. 1024"},
+        {BRG_CODE_FRC, 4, 1, 0, "set chunks to 1 .. 65536"},
+        {BRG_CODE_FRC, 4, 1, 65537, "set chunks to 1 .. 65536"},
+        {BRG_CODE_FRC, 4, 1, 2050, "set chunks to less than 2050 or use more workers"},
         {BRG_CODE_NONE, 8, 1, 16, "set s to 0 or use the code frc"},
         {BRG_CODE_NONE, 8, 0, 7, "set chunks to 8 or more"},
         {BRG_CODE_FRC, 8, 1, 3, "set chunks to 4 or more"},
         {BRG_CODE_CYCLIC, 6, 1, 16, "set chunks to 18"},
         {BRG_CODE_CYCLIC, 6, 1, 5, "set chunks to 6"},
-        {BRG_CODE_CYCLIC, 1000, 1, 1001, "set chunks to 1000"},
-        {BRG_CODE_CYCLIC, 128, 65, 128, "set s to at most 64 or use the code frc"},
+        {BRG_CODE_CYCLIC, 1000, 1, 1001, "set chunks to 2000"},
+        {BRG_CODE_CYCLIC, 1000, 1, 65001, "set chunks to 65000"},
+        {BRG_CODE_CYCLIC, 128, 65, 128, "s is at most 64, or use the code frc"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct brg_code_spec spec =
