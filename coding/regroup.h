@@ -35,7 +35,7 @@ uint32_t brg_regroup_decay_ppm(uint32_t late_ppm, int was_late);
  * notes: who stays in its group keeps its position. The identity where nobody is bad (late in the
  *        last rounds, or slower than the fastest by an eighth or more), and for codes without
  *        groups or with T > 0 other than frc's, whose unfinished jobs are tied to positions
- * cost:  O(n log n + bad members times groups) operations, 12 KiB of stack
+ * cost:  O(n + bad members times (bad members + groups)) operations, 30 KiB of stack
  * source: see the head of this file */
 void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat *seats,
                       uint32_t *out);

@@ -12,6 +12,7 @@ static const struct brg_scheme_ops *ops_of(uint32_t kind) {
     case BRG_CODE_FRC: return &brg_frc_ops;
     case BRG_CODE_CYCLIC: return &brg_cyclic_ops;
     case BRG_CODE_SR_SGC: return &brg_sr_sgc_ops;
+    case BRG_CODE_M_SGC: return &brg_m_sgc_ops;
 
     default: return NULL;
     }

@@ -1,0 +1,129 @@
+#include "coding/regroup.h"
+
+#include <string.h>
+
+#define VACANT_PPM (8 * BRG_REGROUP_PPM) /* worse than late in each round and slow as can be */
+#define SLOWNESS_MAX 4u /* five times the time of the fastest is as bad as it gets */
+/* Speeds are told apart in steps of this, and late scores below it are forgiven: who is as good as
+ * equal keeps its seat instead of moving at every breath of noise. */
+#define STEP_PPM (BRG_REGROUP_PPM / 8)
+#define NO_SEAT UINT32_MAX
+
+uint32_t brg_regroup_decay_ppm(uint32_t late_ppm, int was_late) {
+    BRG_ASSERT(late_ppm <= BRG_REGROUP_PPM);
+    return late_ppm / 4 * 3 + (was_late ? BRG_REGROUP_PPM / 4 : 0);
+}
+
+static uint64_t fastest_ns(const struct brg_regroup_seat *seats, uint32_t n) {
+    uint64_t best_ns = 0;
+    for (uint32_t p = 0; p < n; p++) {
+        if (seats[p].vacant || seats[p].chunk_ns == 0) continue;
+        if (best_ns == 0 || seats[p].chunk_ns < best_ns) best_ns = seats[p].chunk_ns;
+    }
+    return best_ns;
+}
+
+/* 0 for the good ones; the more the worse. */
+static uint32_t badness(const struct brg_regroup_seat *seat, uint64_t best_ns) {
+    BRG_ASSERT(seat->late_ppm <= BRG_REGROUP_PPM);
+    if (seat->vacant) return VACANT_PPM;
+    uint32_t bad = seat->late_ppm / STEP_PPM * STEP_PPM;
+    if (seat->chunk_ns <= best_ns) return bad;
+    const uint64_t over_ns = seat->chunk_ns - best_ns;
+    if (over_ns / SLOWNESS_MAX >= best_ns) return bad + SLOWNESS_MAX * BRG_REGROUP_PPM;
+    /* Whole eighths, rounded down: products in millionths could pass 64 bits. */
+    return bad + (uint32_t)(over_ns / (best_ns / 8 + 1)) * STEP_PPM;
+}
+
+struct deal {
+    uint32_t n, groups;
+    uint32_t group[BRG_CODE_WORKERS_MAX]; /* of whoever sits at a position now: its next group */
+    uint32_t free_seats[BRG_CODE_WORKERS_MAX]; /* of each group */
+    uint64_t bad[BRG_CODE_WORKERS_MAX];        /* dealt to each group so far */
+};
+
+static void give(struct deal *d, uint32_t who, uint32_t g, uint32_t bad) {
+    BRG_ASSERT(d->free_seats[g] > 0);
+    d->free_seats[g]--;
+    d->bad[g] += bad;
+    d->group[who] = g;
+}
+
+/* The group with a seat and the least badness; of equals `own`, else the lowest. */
+static uint32_t best_group(const struct deal *d, uint32_t own) {
+    uint32_t best = NO_SEAT;
+    for (uint32_t g = 0; g < d->groups; g++) {
+        if (d->free_seats[g] == 0) continue;
+        if (best == NO_SEAT || d->bad[g] < d->bad[best] || (g == own && d->bad[g] == d->bad[best]))
+            best = g;
+    }
+    BRG_ASSERT(best != NO_SEAT);
+    return best;
+}
+
+/* The bad ones, worst first and the lowest position of equals, by insertion: they are few. */
+static uint32_t rank(const uint32_t *bad, uint32_t n, uint32_t *order) {
+    uint32_t count = 0;
+    for (uint32_t p = 0; p < n; p++) {
+        if (bad[p] == 0) continue;
+        uint32_t k = count++;
+        for (; k > 0 && bad[order[k - 1]] < bad[p]; k--) order[k] = order[k - 1];
+        order[k] = p;
+    }
+    return count;
+}
+
+/* Positions for the groups dealt: who stays in its group keeps its own, the others fill up. */
+static void seat(const struct brg_scheme *s, const struct deal *d, uint32_t *out) {
+    uint32_t next[BRG_CODE_WORKERS_MAX]; /* the first position of a group that may be free */
+    for (uint32_t p = 0; p < d->n; p++) out[p] = NO_SEAT;
+    for (uint32_t p = d->n; p-- > 0;) {
+        const uint32_t g = brg_scheme_group_of(s, p);
+        next[g] = p;
+        if (d->group[p] == g) out[p] = p;
+    }
+    for (uint32_t who = 0; who < d->n; who++) {
+        const uint32_t g = d->group[who];
+        if (out[who] == who) continue;
+        while (out[next[g]] != NO_SEAT) next[g]++; /* a group's positions are neighbours */
+        BRG_ASSERT(brg_scheme_group_of(s, next[g]) == g);
+        out[next[g]] = who;
+    }
+}
+
+void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat *seats,
+                      uint32_t *out) {
+    const uint32_t n = brg_scheme_spec(s)->n, groups = brg_scheme_group_count(s);
+    uint32_t bad[BRG_CODE_WORKERS_MAX], order[BRG_CODE_WORKERS_MAX];
+    struct deal d;
+    for (uint32_t p = 0; p < n; p++) out[p] = p;
+    if (brg_scheme_spec(s)->kind != BRG_CODE_FRC || groups == 1 || groups == n) return;
+
+    const uint64_t best_ns = fastest_ns(seats, n);
+    for (uint32_t p = 0; p < n; p++) bad[p] = badness(&seats[p], best_ns);
+    const uint32_t bad_count = rank(bad, n, order);
+    if (bad_count == 0) return;
+
+    d.n = n;
+    d.groups = groups;
+    memset(d.free_seats, 0, groups * sizeof *d.free_seats);
+    memset(d.bad, 0, groups * sizeof *d.bad);
+    for (uint32_t p = 0; p < n; p++) {
+        d.free_seats[brg_scheme_group_of(s, p)]++;
+        d.group[p] = NO_SEAT;
+    }
+    for (uint32_t k = 0; k < bad_count; k++) {
+        const uint32_t who = order[k];
+        give(&d, who, best_group(&d, brg_scheme_group_of(s, who)), bad[who]);
+    }
+    for (uint32_t p = 0; p < n; p++) { /* the good ones stay where there is a seat .. */
+        const uint32_t own = brg_scheme_group_of(s, p);
+        if (bad[p] == 0 && d.free_seats[own] > 0) give(&d, p, own, 0);
+    }
+    for (uint32_t p = 0, g = 0; p < n; p++) { /* .. and the rest fills up */
+        if (d.group[p] != NO_SEAT) continue;
+        while (d.free_seats[g] == 0) g++;
+        give(&d, p, g, 0);
+    }
+    seat(s, &d, out);
+}

@@ -1,0 +1,242 @@
+/* sequence.h - rounds of a sequential code as published: a position delivers all that it was given
+ * in a round, or nothing. Our minitasks come oldest job first and the published tables list slots
+ * by age, so that traces are compared as sets of each round. */
+#ifndef BRG_TESTS_CODING_SEQUENCE_H
+#define BRG_TESTS_CODING_SEQUENCE_H
+
+#include "coding/pattern.h"
+#include "tests/unit/coding/fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Between two rounds; copied to try several ways to go on. */
+struct sequence {
+    const struct brg_scheme *scheme;
+    uint64_t round;      /* the next one, from 0 on; job j starts in round j */
+    uint64_t jobs;       /* of the run */
+    uint32_t reattempts; /* positions that were given an older job in the last round */
+    struct brg_bits have[BRG_SCHEME_JOBS_MAX];
+    struct brg_pattern pattern;
+};
+
+static inline void absent(struct sequence *q, uint32_t delta) {
+    brg_bits_fill(&q->have[delta], brg_scheme_unit_count(q->scheme));
+}
+
+static inline struct sequence sequence_of(const struct brg_scheme *s, uint64_t jobs) {
+    struct sequence q = {.scheme = s, .jobs = jobs};
+    for (uint32_t d = 1; d < brg_scheme_jobs(s); d++) absent(&q, d);
+    return q;
+}
+
+/* Rounds of the run: the last job is due at the end of the last. */
+static inline uint64_t rounds_of(const struct sequence *q) {
+    return q->jobs + brg_scheme_delay(q->scheme);
+}
+
+/* All positions but those in `late` deliver. The round is not ended. */
+static inline void play(struct sequence *q, const struct brg_bits *late) {
+    struct brg_bits after[BRG_SCHEME_JOBS_MAX];
+    memcpy(after, q->have, sizeof after);
+    q->reattempts = 0;
+    for (uint32_t p = 0; p < brg_scheme_spec(q->scheme)->n; p++) {
+        struct brg_minitask tasks[BRG_SCHEME_MINITASKS_MAX];
+        const uint32_t count = brg_scheme_assign(q->scheme, q->round, q->have, p, tasks);
+        uint32_t older = 0;
+        for (uint32_t k = 0; k < count; k++) {
+            assert_in_range(tasks[k].delta, 0, brg_scheme_delay(q->scheme));
+            assert_false(brg_bits_has(&q->have[tasks[k].delta], tasks[k].unit));
+            if (k > 0) assert_true(tasks[k].delta <= tasks[k - 1].delta);
+            older += tasks[k].delta > 0;
+            if (!brg_bits_has(late, p)) brg_bits_add(&after[tasks[k].delta], tasks[k].unit);
+        }
+        q->reattempts += older > 0;
+    }
+    memcpy(q->have, after, sizeof after);
+}
+
+/* What commit does, also where the round may not end: the published way, with no look ahead. */
+static inline void shift(struct sequence *q) {
+    for (uint32_t d = brg_scheme_delay(q->scheme); d > 0; d--) q->have[d] = q->have[d - 1];
+    brg_bits_clear(&q->have[0]);
+    if (++q->round >= q->jobs) absent(q, 0);
+}
+
+static inline int may_end(const struct sequence *q) {
+    return brg_scheme_may_end(q->scheme, q->round, q->have);
+}
+
+/* The round ends, which it must be allowed to. */
+static inline void commit(struct sequence *q) {
+    struct brg_bits want[BRG_SCHEME_JOBS_MAX];
+    memcpy(want, q->have, sizeof want);
+    brg_scheme_commit(q->scheme, q->round, q->have);
+    for (uint32_t d = 1; d < brg_scheme_jobs(q->scheme); d++) {
+        assert_memory_equal(&q->have[d], &want[d - 1], sizeof want[0]);
+    }
+    assert_int_equal(brg_bits_count(&q->have[0]), 0);
+    if (++q->round >= q->jobs) absent(q, 0);
+}
+
+static inline const struct brg_bits *due(const struct sequence *q) {
+    return &q->have[brg_scheme_delay(q->scheme)];
+}
+
+/* Random gradients of the chunks, and the shares of all units. */
+struct gradients {
+    double *g, *shares;
+};
+
+static inline struct gradients gradients_of(const struct brg_scheme *s) {
+    struct brg_prng r = {5};
+    const uint32_t chunks = brg_scheme_spec(s)->chunks, units = brg_scheme_unit_count(s);
+    struct gradients out = {malloc(chunks * sizeof(double)), malloc(units * sizeof(double))};
+    assert_non_null(out.g);
+    assert_non_null(out.shares);
+    for (uint32_t k = 0; k < chunks; k++) out.g[k] = brg_prng_normal(&r);
+    for (uint32_t u = 0; u < units; u++) out.shares[u] = share_of(s, u, out.g);
+    return out;
+}
+
+static inline void gradients_free(struct gradients *g) {
+    free(g->g);
+    free(g->shares);
+}
+
+static inline struct brg_bits bits_of_mask(uint32_t mask) {
+    return (struct brg_bits){{mask}};
+}
+
+/* The plan of the same spec, without matrices; to be freed. */
+static inline struct brg_scheme *plan_of(const struct brg_code_spec *spec) {
+    const size_t size_bytes = brg_scheme_plan_size_bytes(spec);
+    struct brg_scheme *s = malloc(size_bytes);
+    assert_non_null(s);
+    assert_int_equal(brg_scheme_init_plan(s, size_bytes, spec, NULL), BRG_OK);
+    return s;
+}
+
+static inline struct brg_code_spec sequential_of(uint32_t kind, uint32_t n, uint32_t b, uint32_t w,
+                                                 uint32_t lambda, uint32_t base) {
+    const uint32_t cells = n * (b + (w - 1) * (lambda + 1));
+    return (struct brg_code_spec){.kind = kind,
+                                  .n = n,
+                                  .chunks = kind == BRG_CODE_SR_SGC ? n
+                                            : lambda == n           ? n * (w - 1)
+                                                                    : cells,
+                                  .policy = BRG_POLICY_MINWAIT,
+                                  .mu_ppm = 1000000,
+                                  .seed = 7,
+                                  .base = base,
+                                  .b = b,
+                                  .w = w,
+                                  .lambda = lambda};
+}
+
+/* ---- all conforming patterns ---- */
+
+/* What a walk over patterns does with each round, and what it found. */
+struct walk {
+    int (*conforms)(const struct walk *w, const struct sequence *q, const struct brg_bits *late);
+    struct brg_pattern_model model;
+    const struct gradients *g;
+    uint64_t patterns; /* whole ones */
+    double worst;      /* error of a decoded gradient */
+};
+
+static inline int conforms_model(const struct walk *w, const struct sequence *q,
+                                 const struct brg_bits *late) {
+    return brg_pattern_allows(&w->model, &q->pattern, late);
+}
+
+static inline int conforms_published(const struct walk *w, const struct sequence *q,
+                                     const struct brg_bits *late) {
+    (void)w;
+    return brg_pattern_conforms(brg_scheme_spec(q->scheme), &q->pattern, late);
+}
+
+/* One round with `late`, which conforms: it may end, and the job that is due decodes. */
+static inline void check_round(struct walk *w, struct sequence *q, const struct brg_bits *late) {
+    struct brg_bits missing[BRG_SCHEME_JOBS_MAX];
+    play(q, late);
+    assert_true(may_end(q));
+    assert_int_equal(brg_scheme_missing(q->scheme, q->round, q->have, missing), 0);
+    const double error = decode_error(q->scheme, due(q), w->g->shares, w->g->g);
+    if (error > w->worst) w->worst = error;
+    commit(q);
+}
+
+/* Every way to go on from `q`, which is left as it is. */
+static inline void walk_all(struct walk *w, const struct sequence *q) {
+    if (q->round == rounds_of(q)) {
+        w->patterns++;
+        return;
+    }
+    const uint32_t n = brg_scheme_spec(q->scheme)->n;
+    for (uint32_t mask = 0; mask < 1u << n; mask++) {
+        const struct brg_bits late = bits_of_mask(mask);
+        if (!w->conforms(w, q, &late)) continue;
+        struct sequence next = *q;
+        check_round(w, &next, &late);
+        if (w->conforms == conforms_published) {
+            brg_pattern_commit(brg_scheme_spec(q->scheme), &next.pattern, &late, next.reattempts);
+        } else {
+            brg_pattern_push(&next.pattern, &late);
+        }
+        walk_all(w, &next);
+    }
+}
+
+/* How many patterns conform; each decodes in time to better than 1e-6. */
+static inline uint64_t walk_of(const struct brg_code_spec *spec, uint64_t jobs, struct walk w) {
+    struct brg_scheme *s = scheme_of(spec);
+    struct gradients g = gradients_of(s);
+    const struct sequence q = sequence_of(s, jobs);
+    w.g = &g;
+    walk_all(&w, &q);
+    if (w.worst > 1e-6) fail_msg("n %u: error %g", spec->n, w.worst);
+    gradients_free(&g);
+    free(s);
+    return w.patterns;
+}
+
+static inline uint64_t walk_model(const struct brg_code_spec *spec, uint64_t jobs,
+                                  struct brg_pattern_model model) {
+    return walk_of(spec, jobs, (struct walk){.conforms = conforms_model, .model = model});
+}
+
+/* As many rounds of random conforming patterns, as full of late positions as the draw makes them.
+ */
+static inline void walk_random(const struct brg_code_spec *spec, uint64_t jobs, uint32_t times,
+                               struct walk w) {
+    struct brg_scheme *s = scheme_of(spec);
+    struct gradients g = gradients_of(s);
+    struct brg_prng r = {spec->n * 1000 + spec->lambda};
+    w.g = &g;
+    for (uint32_t time = 0; time < times; time++) {
+        struct sequence q = sequence_of(s, jobs);
+        const uint64_t percent = 5 + brg_prng_below(&r, 96);
+        while (q.round < rounds_of(&q)) {
+            struct brg_bits late = {{0}};
+            const uint32_t first = (uint32_t)brg_prng_below(&r, spec->n);
+            for (uint32_t k = 0; k < spec->n; k++) {
+                const uint32_t p = (first + k) % spec->n;
+                if (brg_prng_below(&r, 100) >= percent) continue;
+                brg_bits_add(&late, p);
+                if (!w.conforms(&w, &q, &late)) brg_bits_remove(&late, p);
+            }
+            check_round(&w, &q, &late);
+            if (w.conforms == conforms_published) {
+                brg_pattern_commit(spec, &q.pattern, &late, q.reattempts);
+            } else {
+                brg_pattern_push(&q.pattern, &late);
+            }
+        }
+    }
+    if (w.worst > 1e-3) fail_msg("n %u: error %g", spec->n, w.worst);
+    gradients_free(&g);
+    free(s);
+}
+
+#endif
