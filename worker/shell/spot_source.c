@@ -138,7 +138,7 @@ static int gcp_get(struct brg_spot_source *s, const char *path, uint32_t timeout
                    struct brg_why *why) {
     const int rc = ask(s, path, "Metadata-Flavor: Google", timeout_ms, why);
     if (rc != BRG_OK) return rc;
-    if (strcmp(s->answer.flavor, "Google") != 0)
+    if (s->answer.status == 200 && strcmp(s->answer.flavor, "Google") != 0)
         return brg_why_set(why, BRG_EPROTO, "what answers at %s is not the metadata service of GCP",
                            s->url);
     return BRG_OK;
