@@ -17,6 +17,22 @@ static int check_ranges(const struct range *r, size_t count, struct brg_why *why
     return BRG_OK;
 }
 
+static int check_scaling(const struct brg_rope_scaling *r, struct brg_why *why) {
+    if (r->type == BRG_ROPE_PLAIN) return BRG_OK;
+    if (r->type > BRG_ROPE_LLAMA3)
+        return brg_why_set(why, BRG_EINVAL, "model: rope_scaling of type %u is not known", r->type);
+    if (!(r->factor >= 1) || !(r->factor <= 1e6f))
+        return brg_why_set(why, BRG_EINVAL,
+                           "model: rope_scaling's factor is %g; it must be between 1 and 1000000",
+                           (double)r->factor);
+    if (r->type == BRG_ROPE_LLAMA3 && (!(r->low_freq > 0) || !(r->high_freq > r->low_freq) ||
+                                       !(r->high_freq <= 1e6f) || r->original_context == 0))
+        return brg_why_set(why, BRG_EINVAL,
+                           "model: rope_scaling llama3 needs 0 < low_freq_factor < "
+                           "high_freq_factor and original_max_position_embeddings above 0");
+    return BRG_OK;
+}
+
 static int check_llama(const struct brg_model_spec *s, struct brg_why *why) {
     const struct range ranges[] = {
         {"dim", s->dim, 2, BRG_MODEL_DIM_MAX},
@@ -50,7 +66,7 @@ static int check_llama(const struct brg_model_spec *s, struct brg_why *why) {
             why, BRG_EINVAL,
             "model: norm_eps is %g; it must be above 0 and at most 0.1, usually 1e-5",
             (double)s->norm_eps);
-    return BRG_OK;
+    return check_scaling(&s->rope_scaling, why);
 }
 
 static int check_classifier(const struct brg_model_spec *s, struct brg_why *why) {

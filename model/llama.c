@@ -10,6 +10,7 @@
  * used up in blocks of rows, so that a large vocabulary does not need rows * vocab floats. */
 #include <string.h>
 
+#include "model/infer_rope.h"
 #include "model/network.h"
 
 #define LOGIT_FLOATS 4194304u /* 16 MiB of logits at a time, or one row of them */
@@ -68,8 +69,7 @@ void brg_llama_layout(struct brg_model_workspace *w, struct brg_carve *c) {
 }
 
 void brg_llama_fill(struct brg_model_workspace *w) {
-    brg_rope_table(w->spec.context, w->spec.dim / w->spec.heads, (double)w->spec.rope_theta,
-                   w->llama.cosines, w->llama.sines);
+    brg_infer_rope_table(&w->spec, w->llama.cosines, w->llama.sines);
 }
 
 /* Splits the rows of tokens into inputs and targets. */

@@ -10,6 +10,21 @@
 #define BRG_MLP_HIDDEN_MAX 8u /* hidden layers of an mlp */
 #define BRG_PATH_BYTES 512u   /* a path with its NUL */
 
+/* How rotary angles are changed for contexts longer than those trained on; numbers are stored. */
+enum brg_rope_scaling_type {
+    BRG_ROPE_PLAIN = 0,
+    BRG_ROPE_LINEAR = 1, /* every angle divided by factor */
+    BRG_ROPE_LLAMA3 = 2, /* slow angles divided, fast ones kept, a ramp between */
+};
+
+/* All zeroes: none. */
+struct brg_rope_scaling {
+    uint32_t type;             /* enum brg_rope_scaling_type */
+    float factor;              /* >= 1 */
+    float low_freq, high_freq; /* llama3: 0 < low < high, turns within the original context */
+    uint32_t original_context; /* llama3: >= 1 */
+};
+
 enum brg_model_type { BRG_MODEL_LLAMA = 1, BRG_MODEL_MLP = 2, BRG_MODEL_SOFTMAX = 3 };
 
 struct brg_model_spec {
@@ -18,6 +33,7 @@ struct brg_model_spec {
     uint32_t dim, layers, heads, kv_heads, hidden, context, vocab; /* heads % kv_heads == 0 */
     uint32_t tied;                                                 /* 1: head = embedding */
     float rope_theta, norm_eps;
+    struct brg_rope_scaling rope_scaling;
     /* mlp and softmax: inputs -> widths[0] -> ... -> classes, ReLU between */
     uint32_t inputs, classes;
     uint32_t width_count; /* 0 for softmax */
