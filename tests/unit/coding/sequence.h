@@ -141,8 +141,10 @@ struct walk {
     int (*conforms)(const struct walk *w, const struct sequence *q, const struct brg_bits *late);
     struct brg_pattern_model model;
     const struct gradients *g;
-    uint64_t patterns; /* whole ones */
-    double worst;      /* error of a decoded gradient */
+    const struct brg_scheme *plan; /* of the same spec */
+    uint64_t patterns;             /* whole ones */
+    uint64_t refused;              /* rounds in which the guards of a matrix wanted one more unit */
+    double worst;                  /* error of a decoded gradient */
 };
 
 static inline int conforms_model(const struct walk *w, const struct sequence *q,
@@ -160,8 +162,16 @@ static inline int conforms_published(const struct walk *w, const struct sequence
 static inline void check_round(struct walk *w, struct sequence *q, const struct brg_bits *late) {
     struct brg_bits missing[BRG_SCHEME_JOBS_MAX];
     play(q, late);
-    assert_true(may_end(q));
-    assert_int_equal(brg_scheme_missing(q->scheme, q->round, q->have, missing), 0);
+    const uint32_t short_of = brg_scheme_missing(q->scheme, q->round, q->have, missing);
+    assert_int_equal(may_end(q), short_of == 0);
+    if (short_of > 0) { /* enough by number, but the guards want more, as they may */
+        assert_true(brg_scheme_may_end(w->plan, q->round, q->have));
+        for (uint32_t d = 0; d < brg_scheme_jobs(q->scheme); d++) {
+            brg_bits_join(&q->have[d], &missing[d]);
+        }
+        assert_true(may_end(q));
+        w->refused++;
+    }
     const double error = decode_error(q->scheme, due(q), w->g->shares, w->g->g);
     if (error > w->worst) w->worst = error;
     commit(q);
@@ -190,13 +200,16 @@ static inline void walk_all(struct walk *w, const struct sequence *q) {
 
 /* How many patterns conform; each decodes in time to better than 1e-6. */
 static inline uint64_t walk_of(const struct brg_code_spec *spec, uint64_t jobs, struct walk w) {
-    struct brg_scheme *s = scheme_of(spec);
+    struct brg_scheme *s = scheme_of(spec), *plan = plan_of(spec);
     struct gradients g = gradients_of(s);
     const struct sequence q = sequence_of(s, jobs);
     w.g = &g;
+    w.plan = plan;
     walk_all(&w, &q);
+    assert_int_equal(w.refused, 0); /* small matrices are drawn until none is */
     if (w.worst > 1e-6) fail_msg("n %u: error %g", spec->n, w.worst);
     gradients_free(&g);
+    free(plan);
     free(s);
     return w.patterns;
 }
@@ -206,26 +219,34 @@ static inline uint64_t walk_model(const struct brg_code_spec *spec, uint64_t job
     return walk_of(spec, jobs, (struct walk){.conforms = conforms_model, .model = model});
 }
 
-/* As many rounds of random conforming patterns, as full of late positions as the draw makes them.
- */
-static inline void walk_random(const struct brg_code_spec *spec, uint64_t jobs, uint32_t times,
-                               struct walk w) {
-    struct brg_scheme *s = scheme_of(spec);
+/* Random positions are late in each round, `percent` of 100 of those that may be. */
+static inline struct brg_bits random_late(const struct walk *w, const struct sequence *q,
+                                          uint64_t percent, struct brg_prng *r) {
+    const uint32_t n = brg_scheme_spec(q->scheme)->n, first = (uint32_t)brg_prng_below(r, n);
+    struct brg_bits late = {{0}};
+    for (uint32_t k = 0; k < n; k++) {
+        const uint32_t p = (first + k) % n;
+        if (brg_prng_below(r, 100) >= percent) continue;
+        brg_bits_add(&late, p);
+        if (!w->conforms(w, q, &late)) brg_bits_remove(&late, p);
+    }
+    return late;
+}
+
+/* `times` random patterns that conform, from a few late positions to as many as may be. Returns the
+ * rounds in which the guards of a matrix wanted one unit more. */
+static inline uint64_t walk_random(const struct brg_code_spec *spec, uint64_t jobs, uint32_t times,
+                                   struct walk w) {
+    struct brg_scheme *s = scheme_of(spec), *plan = plan_of(spec);
     struct gradients g = gradients_of(s);
-    struct brg_prng r = {spec->n * 1000 + spec->lambda};
+    struct brg_prng r = {spec->n * UINT64_C(1000) + spec->lambda};
     w.g = &g;
+    w.plan = plan;
     for (uint32_t time = 0; time < times; time++) {
         struct sequence q = sequence_of(s, jobs);
         const uint64_t percent = 5 + brg_prng_below(&r, 96);
         while (q.round < rounds_of(&q)) {
-            struct brg_bits late = {{0}};
-            const uint32_t first = (uint32_t)brg_prng_below(&r, spec->n);
-            for (uint32_t k = 0; k < spec->n; k++) {
-                const uint32_t p = (first + k) % spec->n;
-                if (brg_prng_below(&r, 100) >= percent) continue;
-                brg_bits_add(&late, p);
-                if (!w.conforms(&w, &q, &late)) brg_bits_remove(&late, p);
-            }
+            const struct brg_bits late = random_late(&w, &q, percent, &r);
             check_round(&w, &q, &late);
             if (w.conforms == conforms_published) {
                 brg_pattern_commit(spec, &q.pattern, &late, q.reattempts);
@@ -236,6 +257,125 @@ static inline void walk_random(const struct brg_code_spec *spec, uint64_t jobs, 
     }
     if (w.worst > 1e-3) fail_msg("n %u: error %g", spec->n, w.worst);
     gradients_free(&g);
+    free(plan);
+    free(s);
+    return w.refused;
+}
+
+/* ---- properties of any scheme, to be asked in any state between play and the end of a round ----
+ */
+
+/* Whether every job would be decoded in time if nobody straggled any more. */
+static inline int finishes_alone(struct sequence q) {
+    const struct brg_bits nobody = {{0}};
+    double weights[BRG_SCHEME_UNITS_MAX];
+    for (;;) {
+        if (brg_scheme_decode(q.scheme, due(&q), weights) != BRG_OK) return 0;
+        shift(&q);
+        if (q.round == rounds_of(&q)) return 1;
+        play(&q, &nobody);
+    }
+}
+
+/* may_end is the weakest safe rule: it holds exactly where nothing would be lost. */
+static inline void check_weakest(const struct sequence *q) {
+    assert_int_equal(may_end(q), finishes_alone(*q));
+}
+
+/* What is missing makes the round end, and no part of it alone does; nor do fewer units, for which
+ * all sets of one unit less are tried where they are few. */
+static inline void check_missing(const struct sequence *q) {
+    struct brg_bits missing[BRG_SCHEME_JOBS_MAX];
+    struct sequence with = *q;
+    const uint32_t jobs = brg_scheme_jobs(q->scheme), units = brg_scheme_unit_count(q->scheme);
+    const uint32_t count = brg_scheme_missing(q->scheme, q->round, q->have, missing);
+    uint32_t seen = 0;
+    assert_int_equal(count == 0, may_end(q));
+    for (uint32_t d = 0; d < jobs; d++) {
+        seen += brg_bits_count(&missing[d]);
+        brg_bits_join(&with.have[d], &missing[d]);
+        assert_int_equal(brg_bits_count(&with.have[d]),
+                         brg_bits_count(&q->have[d]) + brg_bits_count(&missing[d]));
+    }
+    assert_int_equal(seen, count);
+    assert_true(may_end(&with));
+    for (uint32_t d = 0; d < jobs; d++) {
+        for (uint32_t u = 0; u < units; u++) {
+            if (!brg_bits_has(&missing[d], u)) continue;
+            struct sequence less = with;
+            brg_bits_remove(&less.have[d], u);
+            assert_false(may_end(&less));
+        }
+    }
+    if (count != 2) return;
+    for (uint32_t d = 0; d < jobs; d++) {
+        for (uint32_t u = 0; u < units; u++) {
+            struct sequence one = *q;
+            brg_bits_add(&one.have[d], u);
+            assert_false(may_end(&one));
+        }
+    }
+}
+
+/* All patterns, conforming or not, of a run without waiting: how many do not fit the model, and how
+ * many of these lose a job; those that fit lose none. */
+struct control {
+    uint64_t outside, lost;
+};
+
+static inline void control_all(const struct sequence *q, const struct brg_pattern_model *model,
+                               int outside, int lost, struct control *out) {
+    const uint32_t n = brg_scheme_spec(q->scheme)->n;
+    if (q->round == rounds_of(q)) {
+        out->outside += (uint64_t)outside;
+        out->lost += (uint64_t)(outside && lost);
+        if (!outside) assert_false(lost);
+        return;
+    }
+    for (uint32_t mask = 0; mask < 1u << n; mask++) {
+        const struct brg_bits late = bits_of_mask(mask);
+        double weights[BRG_SCHEME_UNITS_MAX];
+        struct sequence next = *q;
+        const int outside_now = outside || !brg_pattern_allows(model, &q->pattern, &late);
+        play(&next, &late);
+        if (!lost) check_weakest(&next);
+        const int lost_now = lost || brg_scheme_decode(q->scheme, due(&next), weights) != BRG_OK;
+        brg_pattern_push(&next.pattern, &late);
+        shift(&next);
+        control_all(&next, model, outside_now, lost_now, out);
+    }
+}
+
+static inline struct control control_of(const struct brg_code_spec *spec, uint64_t jobs) {
+    struct brg_scheme *s = scheme_of(spec);
+    const struct brg_pattern_model model = brg_pattern_model_of(spec);
+    const struct sequence q = sequence_of(s, jobs);
+    struct control out = {0, 0};
+    control_all(&q, &model, 0, 0, &out);
+    free(s);
+    return out;
+}
+
+/* Random states, conforming or not: each round ends by what is missing. */
+static inline void check_random_states(const struct brg_code_spec *spec, uint64_t jobs,
+                                       uint32_t times) {
+    struct brg_scheme *s = scheme_of(spec);
+    struct brg_prng r = {spec->n + 100 * spec->lambda};
+    for (uint32_t time = 0; time < times; time++) {
+        struct sequence q = sequence_of(s, jobs);
+        while (q.round < rounds_of(&q)) {
+            struct brg_bits missing[BRG_SCHEME_JOBS_MAX];
+            const struct brg_bits late = bits_of_mask((uint32_t)brg_prng_below(&r, 1u << spec->n));
+            play(&q, &late);
+            check_weakest(&q);
+            check_missing(&q);
+            (void)brg_scheme_missing(s, q.round, q.have, missing);
+            for (uint32_t d = 0; d < brg_scheme_jobs(s); d++) {
+                brg_bits_join(&q.have[d], &missing[d]);
+            }
+            commit(&q);
+        }
+    }
     free(s);
 }
 
