@@ -36,14 +36,15 @@ static int check_save(const char *folder, const struct brg_checkpoint *c, struct
     struct brg_checkpoint *there = NULL;
     const int rc = check_folder_name(folder, why);
     if (rc != BRG_OK) return rc;
-    if (c->run == 0 || c->step == 0 || c->params_elements == 0 ||
+    if (c->run == 0 || c->step == 0 || c->models > BRG_MODELS_MAX || c->params_elements == 0 ||
         c->params_elements > BRG_CHECKPOINT_ELEMENTS_MAX ||
         c->optimizer_elements > BRG_CHECKPOINT_ELEMENTS_MAX ||
         strnlen(c->name, sizeof c->name) == sizeof c->name ||
         strnlen(c->model, sizeof c->model) == sizeof c->model) {
         return brg_why_set(why, BRG_EINVAL,
-                           "a checkpoint needs a run and a step from 1, 1 to 2^33 parameters, and "
-                           "texts that end");
+                           "a checkpoint needs a run and a step from 1, 1 to 2^33 parameters, at "
+                           "most %u models, and texts that end",
+                           BRG_MODELS_MAX);
     }
     there = malloc(sizeof *there);
     if (there == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
@@ -56,19 +57,19 @@ static int check_save(const char *folder, const struct brg_checkpoint *c, struct
     return found == BRG_ENOENT || found == BRG_ECORRUPT ? BRG_OK : found;
 }
 
-static int write_tensor(const char *folder, struct brg_checkpoint *c, uint32_t kind,
-                        const float *data, struct brg_why *why) {
-    char path[BRG_CHECKPOINT_PATH_BYTES];
-    struct brg_checkpoint_tensor t = brg_checkpoint_tensor_of(c, kind);
-    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(kind), path);
+static int write_tensor(const char *folder, struct brg_checkpoint *c,
+                        struct brg_checkpoint_tensor t, const float *data, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES], name[BRG_CHECKPOINT_FILE_BYTES];
+    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(&t, name), path);
     const int rc = brg_checkpoint_tensor_write(path, &t, data, why);
-    *(kind == BRG_CHECKPOINT_PARAMS ? &c->params : &c->optimizer) = t.digest;
+    *(t.kind == BRG_CHECKPOINT_PARAMS ? &c->params[t.model] : &c->optimizer[t.model]) = t.digest;
     return rc;
 }
 
-int brg_checkpoint_save(const char *folder, struct brg_checkpoint *c, const float *params,
-                        const float *optimizer, struct brg_why *why) {
+int brg_checkpoint_save_models(const char *folder, struct brg_checkpoint *c,
+                               const struct brg_checkpoint_set *sets, struct brg_why *why) {
     char path[BRG_CHECKPOINT_PATH_BYTES];
+    if (c->models == 0) c->models = 1;
     int rc = check_save(folder, c, why);
     if (rc != BRG_OK) return rc;
     rc = brg_checkpoint_delete(folder, c->step, why); /* what a crash left of it */
@@ -78,18 +79,29 @@ int brg_checkpoint_save(const char *folder, struct brg_checkpoint *c, const floa
     if (rc == BRG_OK) rc = brg_dir_sync(folder);
     if (rc == BRG_OK) rc = brg_dir_sync_parent(folder);
     if (rc != BRG_OK) return brg_checkpoint_disk_error(path, "creating the folder", why);
-    rc = write_tensor(folder, c, BRG_CHECKPOINT_PARAMS, params, why);
-    if (rc == BRG_OK) rc = write_tensor(folder, c, BRG_CHECKPOINT_OPTIMIZER, optimizer, why);
+    for (uint32_t m = 0; m < c->models && rc == BRG_OK; m++) {
+        rc = write_tensor(folder, c, brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_PARAMS, m),
+                          sets[m].params, why);
+        if (rc != BRG_OK) break;
+        rc = write_tensor(folder, c, brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_OPTIMIZER, m),
+                          sets[m].optimizer, why);
+    }
     if (rc != BRG_OK) return rc;
     return brg_checkpoint_manifest_write(path_of(folder, c->step, MANIFEST, path), c, why);
 }
 
+int brg_checkpoint_save(const char *folder, struct brg_checkpoint *c, const float *params,
+                        const float *optimizer, struct brg_why *why) {
+    const struct brg_checkpoint_set set = {.params = params, .optimizer = optimizer};
+    c->models = 1;
+    return brg_checkpoint_save_models(folder, c, &set, why);
+}
+
 /* One file against the manifest; data NULL: header and size only. */
-static int read_tensor(const char *folder, const struct brg_checkpoint *c, uint32_t kind,
-                       float *data, struct brg_why *why) {
-    char path[BRG_CHECKPOINT_PATH_BYTES];
-    const struct brg_checkpoint_tensor t = brg_checkpoint_tensor_of(c, kind);
-    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(kind), path);
+static int read_tensor(const char *folder, const struct brg_checkpoint *c,
+                       struct brg_checkpoint_tensor t, float *data, struct brg_why *why) {
+    char path[BRG_CHECKPOINT_PATH_BYTES], name[BRG_CHECKPOINT_FILE_BYTES];
+    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(&t, name), path);
     return brg_checkpoint_tensor_read(path, &t, data, why);
 }
 
@@ -116,19 +128,33 @@ int brg_checkpoint_read(const char *folder, uint64_t run, uint64_t step, struct 
                            "%s: is of step %llu: its folder was renamed; give it its name back",
                            path, (unsigned long long)c->step);
     }
-    rc = read_tensor(folder, c, BRG_CHECKPOINT_PARAMS, NULL, why);
-    if (rc == BRG_OK) rc = read_tensor(folder, c, BRG_CHECKPOINT_OPTIMIZER, NULL, why);
+    for (uint32_t m = 0; m < c->models && rc == BRG_OK; m++) {
+        rc = read_tensor(folder, c, brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_PARAMS, m), NULL,
+                         why);
+        if (rc != BRG_OK) break;
+        rc = read_tensor(folder, c, brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_OPTIMIZER, m), NULL,
+                         why);
+    }
+    return rc;
+}
+
+int brg_checkpoint_load_model(const char *folder, const struct brg_checkpoint *c, uint32_t model,
+                              float *params, float *optimizer, struct brg_why *why) {
+    const struct brg_checkpoint_tensor first =
+        brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_PARAMS, model);
+    const struct brg_checkpoint_tensor second =
+        brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_OPTIMIZER, model);
+    int rc = check_folder_name(folder, why);
+    if (rc == BRG_OK && params != NULL) rc = read_tensor(folder, c, first, params, why);
+    if (rc == BRG_OK && optimizer != NULL && c->optimizer_elements > 0) {
+        rc = read_tensor(folder, c, second, optimizer, why);
+    }
     return rc;
 }
 
 int brg_checkpoint_load(const char *folder, const struct brg_checkpoint *c, float *params,
                         float *optimizer, struct brg_why *why) {
-    int rc = check_folder_name(folder, why);
-    if (rc == BRG_OK) rc = read_tensor(folder, c, BRG_CHECKPOINT_PARAMS, params, why);
-    if (rc == BRG_OK && c->optimizer_elements > 0) {
-        rc = read_tensor(folder, c, BRG_CHECKPOINT_OPTIMIZER, optimizer, why);
-    }
-    return rc;
+    return brg_checkpoint_load_model(folder, c, 0, params, optimizer, why);
 }
 
 /* Puts a checkpoint in its place, oldest first. */

@@ -33,27 +33,36 @@ static int put_file(cJSON *files, const struct brg_checkpoint_tensor *t) {
         cJSON_Delete(o);
         return 0;
     }
-    return cJSON_AddStringToObject(o, "name", brg_checkpoint_tensor_name(t->kind)) != NULL &&
+    char name[BRG_CHECKPOINT_FILE_BYTES];
+    return cJSON_AddStringToObject(o, "name", brg_checkpoint_tensor_name(t, name)) != NULL &&
            put_u64(o, "bytes", BRG_CHECKPOINT_TENSOR_BYTES + t->elements * sizeof(float)) &&
            put_u64(o, "elements", t->elements) && put_digest(o, "digest", &t->digest);
 }
 
+static int put_files(cJSON *files, const struct brg_checkpoint *c) {
+    for (uint32_t m = 0; m < c->models; m++) {
+        const struct brg_checkpoint_tensor params =
+            brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_PARAMS, m);
+        const struct brg_checkpoint_tensor optimizer =
+            brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_OPTIMIZER, m);
+        if (!put_file(files, &params) || !put_file(files, &optimizer)) return 0;
+    }
+    return 1;
+}
+
 /* The object, or NULL where there is no memory left. */
 static cJSON *make_object(const struct brg_checkpoint *c) {
-    const struct brg_checkpoint_tensor params = brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_PARAMS);
-    const struct brg_checkpoint_tensor optimizer =
-        brg_checkpoint_tensor_of(c, BRG_CHECKPOINT_OPTIMIZER);
+    const uint32_t format = c->models > 1 ? BRG_CHECKPOINT_FORMAT_MODELS : BRG_CHECKPOINT_FORMAT;
     cJSON *files = NULL;
     cJSON *o = cJSON_CreateObject();
-    if (o != NULL && cJSON_AddNumberToObject(o, "format", BRG_CHECKPOINT_FORMAT) != NULL &&
+    if (o != NULL && cJSON_AddNumberToObject(o, "format", format) != NULL &&
         put_u64(o, "run", c->run) && cJSON_AddStringToObject(o, "name", c->name) != NULL &&
         put_u64(o, "step", c->step) && put_u64(o, "optimizer_step", c->optimizer_step) &&
         put_u64(o, "data_position", c->data_position) && put_u64(o, "seed", c->seed) &&
         put_u64(o, "generator", c->generator) && put_u64(o, "created_ns", c->created_ns) &&
         put_digest(o, "data_digest", &c->data) &&
         cJSON_AddStringToObject(o, "model", c->model) != NULL &&
-        (files = cJSON_AddArrayToObject(o, "files")) != NULL && put_file(files, &params) &&
-        put_file(files, &optimizer)) {
+        (files = cJSON_AddArrayToObject(o, "files")) != NULL && put_files(files, c)) {
         return o;
     }
     cJSON_Delete(o);
@@ -131,28 +140,47 @@ static int get_digest(const cJSON *o, const char *name, struct brg_digest *out) 
     return 1;
 }
 
-static int get_file(const cJSON *files, int index, uint32_t kind, uint64_t *elements,
-                    struct brg_digest *digest) {
-    char name[32];
-    uint64_t bytes = 0;
-    const cJSON *o = cJSON_GetArrayItem(files, index);
-    return get_text(o, "name", name, sizeof name) &&
-           strcmp(name, brg_checkpoint_tensor_name(kind)) == 0 && get_u64(o, "bytes", &bytes) &&
-           get_u64(o, "elements", elements) && get_digest(o, "digest", digest) &&
-           *elements <= BRG_CHECKPOINT_ELEMENTS_MAX &&
-           bytes == BRG_CHECKPOINT_TENSOR_BYTES + *elements * sizeof(float);
+/* Both files of a model; all models have the same sizes. */
+static int get_file(const cJSON *o, uint32_t kind, uint32_t model, struct brg_checkpoint *c) {
+    char name[BRG_CHECKPOINT_FILE_BYTES], own[BRG_CHECKPOINT_FILE_BYTES];
+    const int params = kind == BRG_CHECKPOINT_PARAMS;
+    uint64_t bytes = 0, elements = 0;
+    uint64_t *all = params ? &c->params_elements : &c->optimizer_elements;
+    const struct brg_checkpoint_tensor t = brg_checkpoint_tensor_of(c, kind, model);
+    if (!get_text(o, "name", name, sizeof name) ||
+        strcmp(name, brg_checkpoint_tensor_name(&t, own)) != 0 || !get_u64(o, "bytes", &bytes) ||
+        !get_u64(o, "elements", &elements) ||
+        !get_digest(o, "digest", params ? &c->params[model] : &c->optimizer[model])) {
+        return 0;
+    }
+    if (model == 0) *all = elements;
+    return elements == *all && elements <= BRG_CHECKPOINT_ELEMENTS_MAX &&
+           bytes == BRG_CHECKPOINT_TENSOR_BYTES + elements * sizeof(float);
 }
 
-static int get_fields(const cJSON *o, struct brg_checkpoint *c) {
+static int get_files(const cJSON *o, uint32_t format, struct brg_checkpoint *c) {
     const cJSON *files = cJSON_GetObjectItemCaseSensitive(o, "files");
+    const int count = cJSON_GetArraySize(files);
+    if (count < 2 || count > 2 * (int)BRG_MODELS_MAX || count % 2 != 0) return 0;
+    c->models = (uint32_t)count / 2;
+    if ((c->models > 1) != (format == BRG_CHECKPOINT_FORMAT_MODELS)) return 0;
+    for (uint32_t m = 0; m < c->models; m++) {
+        const int first = (int)(2 * m);
+        if (!get_file(cJSON_GetArrayItem(files, first), BRG_CHECKPOINT_PARAMS, m, c) ||
+            !get_file(cJSON_GetArrayItem(files, first + 1), BRG_CHECKPOINT_OPTIMIZER, m, c)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int get_fields(const cJSON *o, uint32_t format, struct brg_checkpoint *c) {
     return get_u64(o, "run", &c->run) && get_text(o, "name", c->name, sizeof c->name) &&
            get_u64(o, "step", &c->step) && get_u64(o, "optimizer_step", &c->optimizer_step) &&
            get_u64(o, "data_position", &c->data_position) && get_u64(o, "seed", &c->seed) &&
            get_u64(o, "generator", &c->generator) && get_u64(o, "created_ns", &c->created_ns) &&
            get_digest(o, "data_digest", &c->data) &&
-           get_text(o, "model", c->model, sizeof c->model) && cJSON_GetArraySize(files) == 2 &&
-           get_file(files, 0, BRG_CHECKPOINT_PARAMS, &c->params_elements, &c->params) &&
-           get_file(files, 1, BRG_CHECKPOINT_OPTIMIZER, &c->optimizer_elements, &c->optimizer);
+           get_text(o, "model", c->model, sizeof c->model) && get_files(o, format, c);
 }
 
 int brg_checkpoint_manifest_read(const char *path, struct brg_checkpoint *c, struct brg_why *why) {
@@ -171,14 +199,16 @@ int brg_checkpoint_manifest_read(const char *path, struct brg_checkpoint *c, str
     if (rc == BRG_OK) {
         o = cJSON_ParseWithLength((const char *)text, size);
         const cJSON *format = cJSON_GetObjectItemCaseSensitive(o, "format");
-        if (cJSON_IsNumber(format) && format->valueint != (int)BRG_CHECKPOINT_FORMAT) {
+        const int number = cJSON_IsNumber(format) ? format->valueint : 0;
+        if (cJSON_IsNumber(format) && number != (int)BRG_CHECKPOINT_FORMAT &&
+            number != (int)BRG_CHECKPOINT_FORMAT_MODELS) {
             rc = brg_why_set(why, BRG_EINVAL,
-                             "%s: has format %d and this program reads %u: use the version that "
-                             "wrote it",
-                             path, format->valueint, BRG_CHECKPOINT_FORMAT);
+                             "%s: has format %d and this program reads %u and %u: use the version "
+                             "that wrote it",
+                             path, number, BRG_CHECKPOINT_FORMAT, BRG_CHECKPOINT_FORMAT_MODELS);
             goto out;
         }
-        if (!cJSON_IsNumber(format) || !get_fields(o, c)) rc = BRG_ECORRUPT;
+        if (number == 0 || !get_fields(o, (uint32_t)number, c)) rc = BRG_ECORRUPT;
     }
     if (rc == BRG_ECORRUPT) {
         (void)brg_why_set(

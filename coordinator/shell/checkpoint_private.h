@@ -13,17 +13,21 @@ enum brg_checkpoint_kind { BRG_CHECKPOINT_PARAMS = 1, BRG_CHECKPOINT_OPTIMIZER =
 
 /* One .bin file, as the manifest describes it. */
 struct brg_checkpoint_tensor {
-    uint32_t kind; /* enum brg_checkpoint_kind */
+    uint32_t kind;          /* enum brg_checkpoint_kind */
+    uint32_t model, models; /* whose it is, of how many; models >= 1 */
     uint64_t run, step, elements;
     struct brg_digest digest; /* of the data */
 };
 
-/* brg_checkpoint_tensor_of - the part of `c` that describes the file of that kind. */
-struct brg_checkpoint_tensor brg_checkpoint_tensor_of(const struct brg_checkpoint *c,
-                                                      uint32_t kind);
+#define BRG_CHECKPOINT_FILE_BYTES 32u /* name of such a file, with its NUL */
 
-/* brg_checkpoint_tensor_name - "params.bin" or "optimizer.bin". */
-const char *brg_checkpoint_tensor_name(uint32_t kind);
+/* brg_checkpoint_tensor_of - the part of `c` that describes the file of that kind and model. */
+struct brg_checkpoint_tensor brg_checkpoint_tensor_of(const struct brg_checkpoint *c, uint32_t kind,
+                                                      uint32_t model);
+
+/* brg_checkpoint_tensor_name - "params.bin" or "optimizer.bin"; "params-2.bin" where there are
+ * several models. shape: out [BRG_CHECKPOINT_FILE_BYTES]; returns out */
+const char *brg_checkpoint_tensor_name(const struct brg_checkpoint_tensor *t, char *out);
 
 /* brg_checkpoint_tensor_write - the file, durable; t->digest is filled in. errors: of base/file.h
  */

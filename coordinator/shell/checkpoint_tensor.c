@@ -17,25 +17,35 @@ struct tensor_header {
     uint32_t version, kind;
     uint64_t run, step, elements;
     struct brg_digest data;
-    uint8_t zero[24];
+    uint32_t model; /* 0 where there is one */
+    uint8_t zero[20];
     struct brg_digest digest; /* of the fields above */
 };
 
 _Static_assert(sizeof(struct tensor_header) == BRG_CHECKPOINT_TENSOR_BYTES, "no padding on disk");
 
-struct brg_checkpoint_tensor brg_checkpoint_tensor_of(const struct brg_checkpoint *c,
-                                                      uint32_t kind) {
+struct brg_checkpoint_tensor brg_checkpoint_tensor_of(const struct brg_checkpoint *c, uint32_t kind,
+                                                      uint32_t model) {
     const int params = kind == BRG_CHECKPOINT_PARAMS;
-    return (struct brg_checkpoint_tensor){.kind = kind,
-                                          .run = c->run,
-                                          .step = c->step,
-                                          .elements =
-                                              params ? c->params_elements : c->optimizer_elements,
-                                          .digest = params ? c->params : c->optimizer};
+    BRG_ASSERT(model < c->models && c->models <= BRG_MODELS_MAX);
+    return (struct brg_checkpoint_tensor){
+        .kind = kind,
+        .model = model,
+        .models = c->models,
+        .run = c->run,
+        .step = c->step,
+        .elements = params ? c->params_elements : c->optimizer_elements,
+        .digest = params ? c->params[model] : c->optimizer[model]};
 }
 
-const char *brg_checkpoint_tensor_name(uint32_t kind) {
-    return kind == BRG_CHECKPOINT_PARAMS ? "params.bin" : "optimizer.bin";
+const char *brg_checkpoint_tensor_name(const struct brg_checkpoint_tensor *t, char *out) {
+    const char *name = t->kind == BRG_CHECKPOINT_PARAMS ? "params" : "optimizer";
+    if (t->models > 1) {
+        (void)snprintf(out, BRG_CHECKPOINT_FILE_BYTES, "%s-%u.bin", name, t->model);
+    } else {
+        (void)snprintf(out, BRG_CHECKPOINT_FILE_BYTES, "%s.bin", name);
+    }
+    return out;
 }
 
 /* The header that a file described by `t` has, to the byte. */
@@ -47,6 +57,7 @@ static void make_header(const struct brg_checkpoint_tensor *t, struct tensor_hea
     h->run = t->run;
     h->step = t->step;
     h->elements = t->elements;
+    h->model = t->model;
     h->data = t->digest;
     brg_digest_of(h, offsetof(struct tensor_header, digest), &h->digest);
 }

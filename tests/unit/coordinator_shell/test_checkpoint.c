@@ -107,8 +107,9 @@ static void checkpoint_load__gives_every_bit_and_field_back(void **state) {
     assert_string_equal(c.name, saved.name);
     assert_string_equal(c.model, saved.model);
     assert_memory_equal(&c.data, &saved.data, sizeof c.data);
-    assert_memory_equal(&c.params, &saved.params, sizeof c.params);
-    assert_memory_equal(&c.optimizer, &saved.optimizer, sizeof c.optimizer);
+    assert_memory_equal(c.params, saved.params, sizeof c.params);
+    assert_int_equal(c.models, 1);
+    assert_memory_equal(c.optimizer, saved.optimizer, sizeof c.optimizer);
     assert_memory_equal(&c.manifest, &saved.manifest, sizeof c.manifest);
 }
 
@@ -121,6 +122,38 @@ static void checkpoint_without_optimizer_state__is_whole(void **state) {
     assert_int_equal(brg_checkpoint_read(folder, 7, 5, &c, NULL), BRG_OK);
     assert_int_equal(brg_checkpoint_load(folder, &c, params_back, NULL, NULL), BRG_OK);
     assert_memory_equal(params_back, params, sizeof params);
+}
+
+static void checkpoint_of_several_models__has_a_file_set_of_each(void **state) {
+    (void)state;
+    float other_params[PARAMS], other_moments[OPTIMIZER];
+    char path[2 * FOLDER_PATH_BYTES];
+    struct brg_checkpoint saved = describe(6), c;
+    struct brg_why why = {""};
+    fill(6);
+    for (uint32_t i = 0; i < PARAMS; i++) other_params[i] = 3.0f * params[i];
+    for (uint32_t i = 0; i < OPTIMIZER; i++) other_moments[i] = 5.0f * optimizer[i];
+    const struct brg_checkpoint_set sets[] = {{params, optimizer}, {other_params, other_moments}};
+    saved.models = 2;
+    assert_int_equal(brg_checkpoint_save_models(folder, &saved, sets, NULL), BRG_OK);
+    assert_int_equal(brg_checkpoint_read(folder, 7, 6, &c, NULL), BRG_OK);
+    assert_int_equal(c.models, 2);
+    for (uint32_t m = 0; m < 2; m++) {
+        const int rc = brg_checkpoint_load_model(folder, &c, m, params_back, optimizer_back, &why);
+        assert_int_equal(rc, BRG_OK);
+        assert_memory_equal(params_back, sets[m].params, sizeof params_back);
+        assert_memory_equal(optimizer_back, sets[m].optimizer, sizeof optimizer_back);
+    }
+    assert_memory_not_equal(&c.params[0], &c.params[1], sizeof c.params[0]);
+    /* The files of two models cannot change places: their headers say whose they are. */
+    char other[2 * FOLDER_PATH_BYTES];
+    (void)path_of(6, "params-0.bin", path);
+    (void)path_of(6, "params-1.bin", other);
+    assert_int_equal(rename(other, path), 0);
+    assert_int_equal(brg_checkpoint_read(folder, 7, 6, &c, &why), BRG_ECORRUPT);
+    saved.models = BRG_MODELS_MAX + 1;
+    saved.step = 7;
+    assert_int_equal(brg_checkpoint_save_models(folder, &saved, sets, NULL), BRG_EINVAL);
 }
 
 static void checkpoint_out_of_range__is_refused(void **state) {
@@ -223,7 +256,7 @@ static void checkpoint_of_a_newer_format__is_refused(void **state) {
     char *format = strstr(text, "\"format\":\t1"), *tail = strstr(text, ",\n\"manifest_digest\"");
     assert_non_null(format);
     assert_non_null(tail);
-    format[strlen("\"format\":\t")] = '2';
+    format[strlen("\"format\":\t")] = '3';
     brg_digest_of(text, (size_t)(tail - text), &d);
     memcpy(strstr(tail, ": \"") + 3, brg_digest_hex(&d, hex), 64);
     rewind(f);
@@ -231,7 +264,7 @@ static void checkpoint_of_a_newer_format__is_refused(void **state) {
     assert_int_equal(fclose(f), 0);
     assert_int_equal(brg_checkpoint_read(folder, 7, 50, &c, &why), BRG_EINVAL);
     print_message("says: %s\n", why.text);
-    assert_non_null(strstr(why.text, "has format 2"));
+    assert_non_null(strstr(why.text, "has format 3"));
 }
 
 static void checkpoint_list__is_in_order_and_ignores_what_is_not_ours(void **state) {
@@ -370,6 +403,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(checkpoint_load__gives_every_bit_and_field_back),
         TEST(checkpoint_without_optimizer_state__is_whole),
+        TEST(checkpoint_of_several_models__has_a_file_set_of_each),
         TEST(checkpoint_out_of_range__is_refused),
         TEST(checkpoint_of_a_step_that_is_there__is_left_alone),
         TEST(checkpoint_flipped_bit__is_found_and_the_file_named),
