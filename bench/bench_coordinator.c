@@ -67,7 +67,7 @@ struct shared {
 struct peer {
     struct brg_keypair key;
     struct brg_socket *control, *bulk;
-    uint64_t session, epoch, run, step;
+    uint64_t session, epoch, run, step, since;
     double called_s, beat_s, beat_every_s;
     uint32_t unit, attempt, chunk_count;
     uint32_t chunks[BRG_CHUNKS_MAX];
@@ -168,6 +168,7 @@ static void say_done(struct group *g, struct peer *p) {
     done->step = p->step;
     done->unit = p->unit;
     done->attempt = p->attempt;
+    done->since = p->since;
     done->share_bytes = sizeof zeros;
     brg_digest_of(zeros, sizeof zeros, &done->digest);
     done->loss_count = p->chunk_count;
@@ -200,6 +201,7 @@ static void on_task(struct group *g, struct peer *p) {
     }
     p->run = task->run;
     p->step = task->step;
+    p->since = task->since;
     p->unit = task->unit;
     p->attempt = task->attempt;
     p->chunk_count = task->chunk_count;

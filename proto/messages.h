@@ -24,7 +24,7 @@
 #define BRG_OBJECT_BYTES_MAX (UINT64_C(1) << 40) /* parameters, data blob or share: 1 TiB */
 #define BRG_STEPS_MAX (UINT64_C(1) << 40)        /* steps of a run */
 #define BRG_RUN_MODELS_MAX 8u                    /* models that a run trains in turn */
-#define BRG_ROUNDS_MAX (UINT64_C(1) << 48)       /* rounds of a run, over all its starts */
+#define BRG_ROUNDS_MAX (UINT64_C(1) << 48)       /* rounds in one epoch */
 #define BRG_LEASE_MS_MAX 3600000u                /* an hour */
 
 /* The numbers are the field numbers in brigade.proto and are never reused. */
@@ -114,6 +114,7 @@ struct brg_chunk_loss {
 struct brg_msg_done {
     uint64_t run, step;
     uint32_t unit, attempt;
+    uint64_t since;           /* of the Task: under which code it was made; 1 .. BRG_ROUNDS_MAX */
     struct brg_digest digest; /* of the share */
     uint64_t share_bytes;     /* 1 .. BRG_OBJECT_BYTES_MAX */
     uint64_t compute_ns;
@@ -216,7 +217,7 @@ struct brg_msg_run {
     struct brg_msg_batch batch;
     /* The models take turns: step s is step (s - 1) / models + 1 of model (s - 1) % models, and
      * that model's own data seed and step choose the samples. */
-    uint32_t models; /* 1 .. BRG_RUN_MODELS_MAX; 0: one, whose data seed is `seed` */
+    uint32_t models;                         /* 1 .. BRG_RUN_MODELS_MAX */
     uint64_t data_seeds[BRG_RUN_MODELS_MAX]; /* [models], the rest 0 */
 };
 
@@ -225,7 +226,8 @@ struct brg_msg_task {
     uint64_t step;
     uint32_t attempt, unit;
     uint64_t version;      /* of the parameters to compute with */
-    uint64_t round;        /* <= BRG_ROUNDS_MAX; a task of a higher one voids the others */
+    uint64_t round;        /* 1 .. BRG_ROUNDS_MAX; a task of a higher one voids the others */
+    uint64_t since;        /* 1 .. round: the one with which the code in force began */
     uint64_t params_bytes; /* 1 .. BRG_OBJECT_BYTES_MAX */
     uint32_t chunk_count;  /* 1 .. BRG_CHUNKS_MAX */
     uint32_t chunks[BRG_CHUNKS_MAX]; /* each < BRG_CHUNKS_MAX, none twice, in order of summing */

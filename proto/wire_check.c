@@ -66,6 +66,7 @@ static const char *check_done(const struct brg_msg_done *m) {
     _Static_assert(sizeof(struct brg_chunk_loss) % sizeof(uint32_t) == 0, "stride in words");
     REFUSE_UNLESS_RUN(m->run);
     REFUSE_IF(!within(m->share_bytes, 1, BRG_OBJECT_BYTES_MAX), "Done.share_bytes out of range");
+    REFUSE_IF(!within(m->since, 1, BRG_ROUNDS_MAX), "Done.since out of range");
     REFUSE_IF(m->loss_count > BRG_CHUNKS_MAX, "Done has more than 1024 losses");
     REFUSE_IF(
         !are_chunks(&m->losses[0].chunk, sizeof m->losses[0] / sizeof(uint32_t), m->loss_count),
@@ -173,7 +174,7 @@ static const char *check_run(const struct brg_msg_run *m) {
               "batch.samples is not chunks .. 16777216");
     REFUSE_IF(!within(m->batch.microbatch, 1, m->batch.samples),
               "batch.microbatch is not 1 .. samples");
-    REFUSE_IF(m->models > BRG_RUN_MODELS_MAX, "Run has more than 8 models");
+    REFUSE_IF(!within(m->models, 1, BRG_RUN_MODELS_MAX), "Run has no or more than 8 models");
     for (uint32_t i = m->models; i < BRG_RUN_MODELS_MAX; i++) {
         REFUSE_IF(m->data_seeds[i] != 0, "Run has a data seed for a model it has not");
     }
@@ -184,7 +185,8 @@ static const char *check_run(const struct brg_msg_run *m) {
 static const char *check_task(const struct brg_msg_task *m) {
     REFUSE_UNLESS_RUN(m->run);
     REFUSE_IF(!within(m->step, 1, BRG_STEPS_MAX), "Task.step out of range");
-    REFUSE_IF(m->round > BRG_ROUNDS_MAX, "Task.round out of range");
+    REFUSE_IF(!within(m->round, 1, BRG_ROUNDS_MAX), "Task.round out of range");
+    REFUSE_IF(!within(m->since, 1, m->round), "Task.since is not 1 .. its round");
     REFUSE_IF(!within(m->params_bytes, 1, BRG_OBJECT_BYTES_MAX), "Task.params_bytes out of range");
     REFUSE_IF(!within(m->chunk_count, 1, BRG_CHUNKS_MAX), "Task has no or more than 1024 chunks");
     REFUSE_IF(!are_chunks(m->chunks, 1, m->chunk_count),

@@ -75,6 +75,7 @@ static void fill_done(const struct brg_msg_done *m, struct brg_wire_filled *out)
     p->step = m->step;
     p->unit = m->unit;
     p->attempt = m->attempt;
+    p->since = m->since;
     p->digest = bytes_of(m->digest.bytes, sizeof m->digest.bytes);
     p->share_bytes = m->share_bytes;
     p->compute_ns = m->compute_ns;
@@ -217,6 +218,7 @@ static void fill_task(const struct brg_msg_task *m, struct brg_wire_filled *out)
     p->version = m->version;
     p->params_bytes = m->params_bytes;
     p->round = m->round;
+    p->since = m->since;
     p->n_chunks = m->chunk_count;
     p->chunks = (uint32_t *)(void *)bytes_of(m->chunks, sizeof m->chunks).data;
     p->n_coefficients = m->coefficient_count;

@@ -97,6 +97,7 @@ static const char *take_done(struct brg_msg_done *out, const Brg__Pb__Done *p) {
     REFUSE_IF(p->n_loss_chunks > BRG_CHUNKS_MAX, "Done has more than 1024 losses");
     REFUSE_IF(p->n_loss_sums != p->n_loss_chunks || p->n_loss_counts != p->n_loss_chunks,
               "Done has lists of losses of different lengths");
+    out->since = p->since;
     out->run = p->run;
     out->step = p->step;
     out->unit = p->unit;
@@ -220,6 +221,7 @@ static const char *take_task(struct brg_msg_task *out, const Brg__Pb__Task *p) {
     out->version = p->version;
     out->params_bytes = p->params_bytes;
     out->round = p->round;
+    out->since = p->since;
     out->chunk_count = (uint32_t)p->n_chunks;
     for (uint32_t i = 0; i < out->chunk_count; i++) out->chunks[i] = p->chunks[i];
     out->coefficient_count = (uint32_t)p->n_coefficients;

@@ -68,6 +68,7 @@ static void send_done(struct brg_shell *s, const struct brg_worker_action *a) {
     struct brg_msg_done *done = &begin(s, BRG_MSG_DONE)->done;
     *done = share->done;
     done->attempt = a->attempt;
+    done->since = a->since;
     (void)send(s, s->control, NULL);
     brg_log_debug("task",
                   BRG_FIELDS(BRG_U64("step", a->step), BRG_U64("unit", a->unit),
@@ -127,16 +128,18 @@ static void send_share(struct brg_shell *s, const struct brg_worker_action *a) {
     brg_frame_close(&frame);
 }
 
-void brg_shell_send_gets(struct brg_shell *s) {
-    struct brg_fetch *fetches[] = {&s->data_fetch, &s->params_fetch};
-    for (uint32_t i = 0; i < 2; i++) {
-        struct brg_msg_get get;
-        if (s->core.phase == BRG_WORKER_CALLING) break; /* nobody would answer */
-        while (brg_fetch_next_get(fetches[i], s->now_ns, &get)) {
-            begin(s, BRG_MSG_GET)->get = get;
-            (void)send(s, s->bulk, NULL);
-        }
+static void send_gets_of(struct brg_shell *s, struct brg_fetch *fetch) {
+    struct brg_msg_get get;
+    while (brg_fetch_next_get(fetch, s->now_ns, &get)) {
+        begin(s, BRG_MSG_GET)->get = get;
+        (void)send(s, s->bulk, NULL);
     }
+}
+
+void brg_shell_send_gets(struct brg_shell *s) {
+    if (s->core.phase == BRG_WORKER_CALLING) return; /* nobody would answer */
+    send_gets_of(s, &s->data_fetch);
+    for (uint32_t i = 0; i < BRG_SHELL_PARAMS_MAX; i++) send_gets_of(s, &s->params[i].fetch);
 }
 
 static void send_drain(struct brg_shell *s, const struct brg_worker_action *a) {
@@ -169,10 +172,11 @@ void brg_shell_act(struct brg_shell *s, const struct brg_worker_action *a) {
     case BRG_WACT_SEND_BYE: send_bye(s); break;
     case BRG_WACT_FETCH_DATA: brg_shell_fetch_data(s); break;
     case BRG_WACT_FETCH_PARAMS: brg_shell_fetch_params(s, a->step); break;
-    case BRG_WACT_COMPUTE: brg_shell_compute(s); break;
+    case BRG_WACT_COMPUTE: brg_shell_compute(s, a->step, a->unit); break;
     case BRG_WACT_CANCEL: brg_shell_cancel(s); break;
-    case BRG_WACT_DROP_SHARES: brg_shell_drop_shares(s); break;
-    case BRG_WACT_DROP_PARAMS: brg_shell_drop_params(s); break;
+    case BRG_WACT_DROP_SHARES: brg_shell_drop_shares(s, a->step); break;
+    case BRG_WACT_DROP_SHARE: brg_shell_drop_share(s, a->step, a->unit); break;
+    case BRG_WACT_DROP_PARAMS: brg_shell_drop_params(s, a->step); break;
     case BRG_WACT_EXIT:
         brg_shell_leave(s, a->code == BRG_OK ? BRG_EXIT_OK : BRG_EXIT_REFUSED);
         break;

@@ -254,6 +254,7 @@ int brg_gradient_compute(struct brg_gradient *g, struct brg_job *job, struct brg
     job->done.step = task->step;
     job->done.unit = task->unit;
     job->done.attempt = task->attempt;
+    job->done.since = task->since;
     job->done.share_bytes = g->param_count * sizeof(float);
     job->done.loss_count = task->chunk_count;
     brg_digest_of(job->share, job->done.share_bytes, &job->done.digest);

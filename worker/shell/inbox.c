@@ -48,9 +48,11 @@ static void on_task(struct brg_shell *s) {
                                                 .epoch = s->in.epoch,
                                                 .run = s->offered.run,
                                                 .step = s->offered.step,
+                                                .round = s->offered.round,
+                                                .since = s->offered.since,
                                                 .unit = s->offered.unit,
                                                 .attempt = s->offered.attempt});
-    s->offered.run = 0; /* what the core took is in s->task now */
+    s->offered.run = 0; /* what the core took is in s->tasks now */
 }
 
 static void on_commit(struct brg_shell *s) {
@@ -65,6 +67,15 @@ static void on_commit(struct brg_shell *s) {
                                                 .step = proof->step});
 }
 
+static void on_run(struct brg_shell *s) {
+    const uint32_t has_data = brg_shell_take_run(s, &s->in.run);
+    brg_shell_feed(s, (struct brg_worker_event){.type = BRG_WEV_RUN,
+                                                .epoch = s->in.epoch,
+                                                .run = s->in.run.run,
+                                                .models = s->run.setup.models,
+                                                .has_data = has_data});
+}
+
 static void on_control(struct brg_shell *s) {
     const uint64_t epoch = s->in.epoch;
     switch (s->in.type) {
@@ -75,10 +86,7 @@ static void on_control(struct brg_shell *s) {
         break;
     case BRG_MSG_RUN:
         if (epoch < s->core.epoch) break; /* of an incarnation that is dead */
-        brg_shell_feed(s, (struct brg_worker_event){.type = BRG_WEV_RUN,
-                                                    .epoch = epoch,
-                                                    .run = s->in.run.run,
-                                                    .has_data = brg_shell_take_run(s, &s->in.run)});
+        on_run(s);
         break;
     case BRG_MSG_TASK: on_task(s); break;
     case BRG_MSG_COMMIT: on_commit(s); break;
@@ -111,10 +119,9 @@ static void on_get(struct brg_shell *s) {
 
 static void on_gone(struct brg_shell *s) {
     const struct brg_msg_gone *gone = &s->in.gone;
-    if (brg_fetch_is_about(&s->params_fetch, &gone->object)) {
+    if (brg_shell_params_gone(s, &gone->object)) {
         brg_log_debug("fetch", BRG_FIELDS(BRG_U64("version", gone->object.step)),
                       "the coordinator does not have these parameters any more: %s", gone->text);
-        brg_fetch_drop(&s->params_fetch); /* the core asks again while it needs them */
     } else if (brg_fetch_is_about(&s->data_fetch, &gone->object)) {
         brg_log_debug("fetch", NULL, "the coordinator does not have the data set now: %s",
                       gone->text); /* it is asked for again; what has come stays */

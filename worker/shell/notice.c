@@ -52,7 +52,8 @@ void brg_shell_watch_sockets(struct brg_shell *s) {
     while (brg_socket_event(s->bulk, &event) == BRG_OK) {
         if (event.type != BRG_SOCKET_READY) continue;
         brg_fetch_reconnected(&s->data_fetch, s->now_ns);
-        brg_fetch_reconnected(&s->params_fetch, s->now_ns);
+        for (uint32_t i = 0; i < BRG_SHELL_PARAMS_MAX; i++)
+            brg_fetch_reconnected(&s->params[i].fetch, s->now_ns);
     }
 }
 
@@ -70,7 +71,7 @@ static enum state state_of(const struct brg_shell *s) {
     case BRG_RUN_STAGE_READY: break;
     default: return STATE_OPENING;
     }
-    if (s->core.task_step != 0) return STATE_WORKING;
+    if (s->core.task_count != 0) return STATE_WORKING;
     return same_run && s->notice.state == STATE_WORKING ? STATE_WORKING : STATE_READY;
 }
 
@@ -114,9 +115,9 @@ static void say_new(struct brg_shell *s) {
     case STATE_FETCHING: say_fetching(s); break;
     case STATE_READY: brg_log_info("run", run, "ready, waiting for work"); break;
     case STATE_WORKING:
-        brg_log_info("run",
-                     BRG_FIELDS(BRG_STR("run", s->run.name), BRG_U64("step", s->core.task_step)),
-                     "working");
+        brg_log_info(
+            "run", BRG_FIELDS(BRG_STR("run", s->run.name), BRG_U64("step", s->core.tasks[0].step)),
+            "working");
         break;
     case STATE_UNFIT: brg_log_info("run", run, "idle until there is another run"); break;
     case STATE_DRAINING:

@@ -49,6 +49,7 @@ static void step(struct brg_shell *s, struct brg_worker_event *event) {
         return;
     }
     brg_worker_check(&s->core);
+    brg_shell_admit(s);
     for (uint32_t i = 0; i < actions.count; i++) brg_shell_act(s, &actions.items[i]);
     brg_shell_follow(s);
 }
@@ -65,7 +66,7 @@ static void work_off(struct brg_shell *s) {
 }
 
 void brg_shell_feed(struct brg_shell *s, struct brg_worker_event event) {
-    brg_shell_defer(s, event);
+    step(s, &event);
     work_off(s);
 }
 
@@ -161,9 +162,12 @@ static void sleep_until(struct brg_shell *s, uint64_t at_ns) {
  * to sleep: its Gets go on at their own pace. */
 static uint64_t fetch_ns(const struct brg_shell *s) {
     const uint64_t data_ns = brg_fetch_wake_ns(&s->data_fetch);
-    const uint64_t params_ns = brg_fetch_wake_ns(&s->params_fetch);
-    return earlier(data_ns > s->now_ns ? data_ns : UINT64_MAX,
-                   params_ns > s->now_ns ? params_ns : UINT64_MAX);
+    uint64_t at_ns = data_ns > s->now_ns ? data_ns : UINT64_MAX;
+    for (uint32_t i = 0; i < BRG_SHELL_PARAMS_MAX; i++) {
+        const uint64_t params_ns = brg_fetch_wake_ns(&s->params[i].fetch);
+        if (params_ns > s->now_ns) at_ns = earlier(at_ns, params_ns);
+    }
+    return at_ns;
 }
 
 static void turn(struct brg_shell *s) {
@@ -271,9 +275,8 @@ static void close_shell(struct brg_shell *s) {
     brg_spot_stop(&s->spot);
     brg_compute_destroy(&s->compute); /* first: it works on the buffers below */
     brg_fetch_drop(&s->data_fetch);
-    brg_fetch_drop(&s->params_fetch);
-    brg_shell_drop_shares(s);
-    brg_shell_drop_params(s);
+    brg_shell_drop_shares(s, UINT64_MAX);
+    brg_shell_drop_params(s, UINT64_MAX);
     brg_buffer_release(s->job_share);
     brg_buffer_release(s->job_params);
     brg_socket_close(&s->bulk);

@@ -6,7 +6,8 @@
  *   signals ─┘            └── deferred: answers that the shell itself knows at once
  *
  * process.c   start, the turn, end          inbox.c    messages -> events
- * actions.c   actions -> what is done       work.c     the run, its data, parameters and shares
+ * actions.c   actions -> what is done       work.c     the run and its data set
+ * params.c    parameters by version         job.c      queued tasks, the job, shares
  * notice.c    sentences for the person who watches
  * preempt.c   notices of preemption (spot.h) and what follows from them
  *
@@ -25,6 +26,10 @@
 #define BRG_SHELL_PARTS_MAX 16u    /* bulk messages a turn: a part takes about a millisecond */
 #define BRG_SHELL_DEFERRED_MAX 8u
 #define BRG_SHELL_DATA_TRIES_MAX 3u /* a blob that comes damaged this often never comes right */
+/* One version of each model, and one that has come or is on its way. */
+#define BRG_SHELL_PARAMS_MAX (BRG_WORKER_MODELS_MAX + 1u)
+/* A new share is put down before the core is asked which old one goes. */
+#define BRG_SHELL_SHARES_MAX (BRG_WORKER_SHARES_MAX + 1u)
 
 enum brg_run_stage {
     BRG_RUN_STAGE_NONE = 0,
@@ -43,6 +48,20 @@ struct brg_shell_run {
     int32_t code;
     struct brg_why why;
     char name[BRG_TEXT_BYTES_MAX + 1];
+};
+
+enum brg_shell_params_state {
+    BRG_SHELL_PARAMS_FREE = 0,
+    BRG_SHELL_PARAMS_FETCHING = 1,
+    BRG_SHELL_PARAMS_HERE = 2,
+};
+
+/* Parameters of one version. */
+struct brg_shell_params {
+    uint64_t version;
+    struct brg_fetch fetch;    /* while FETCHING */
+    struct brg_buffer *buffer; /* while HERE, else NULL */
+    uint32_t state;            /* enum brg_shell_params_state */
 };
 
 /* A share that is ready; source.buffer NULL: a free place. */
@@ -94,15 +113,18 @@ struct brg_shell {
     struct brg_proof seen; /* the highest commit we hold proof of */
 
     struct brg_shell_run run;
-    struct brg_msg_task offered, task; /* the message just received; the one the core took */
-    struct brg_buffer *params;         /* of version core.params_version; NULL: none */
-    struct brg_fetch params_fetch, data_fetch;
+    struct brg_msg_task offered;                     /* the message just received; run 0: none */
+    struct brg_msg_task tasks[BRG_WORKER_TASKS_MAX]; /* recipes of its queue; run 0: free place */
+    struct brg_shell_params params[BRG_SHELL_PARAMS_MAX];
+    struct brg_fetch data_fetch;
     struct brg_job job;
     struct brg_buffer *job_params, *job_share; /* held while the job is with the compute thread */
     uint32_t opening;                          /* the compute thread owes the answer to an open */
     uint32_t job_busy, job_cancelled;
-    uint32_t job_wanted; /* `task` is to be computed as soon as the compute thread is free */
-    struct brg_shell_share shares[BRG_WORKER_SHARES_MAX];
+    uint32_t job_wanted; /* the task below is to be computed as soon as the thread is free */
+    uint32_t wanted_unit;
+    uint64_t wanted_step;
+    struct brg_shell_share shares[BRG_SHELL_SHARES_MAX];
     struct brg_msg_get want; /* what is being answered */
 
     uint32_t deferred_count;
@@ -114,7 +136,8 @@ struct brg_shell {
 
 /* process.c */
 
-/* brg_shell_feed - one step of the core, at s->now_ns, and its actions carried out. */
+/* brg_shell_feed - one step of the core, at s->now_ns, and its actions carried out; then what they
+ * deferred. Not from within an action. */
 void brg_shell_feed(struct brg_shell *s, struct brg_worker_event event);
 
 /* brg_shell_defer - an event for the core that an action brought forth: fed later in this turn. */
@@ -147,13 +170,11 @@ uint32_t brg_shell_take_run(struct brg_shell *s, const struct brg_msg_run *run);
 /* brg_shell_close_run - gives the memory of the run back; its description stays. */
 void brg_shell_close_run(struct brg_shell *s);
 
-/* brg_shell_fetch_data, _fetch_params - the core wants them; both may be repeated at will. */
+/* brg_shell_fetch_data - the core wants it; may be repeated at will. */
 void brg_shell_fetch_data(struct brg_shell *s);
-void brg_shell_fetch_params(struct brg_shell *s, uint64_t version);
 
-/* brg_shell_compute, _cancel - the task that the core has taken. */
-void brg_shell_compute(struct brg_shell *s);
-void brg_shell_cancel(struct brg_shell *s);
+/* brg_shell_become_unfit - the run cannot be worked on here, which its tasks are answered with. */
+void brg_shell_become_unfit(struct brg_shell *s, int code, const struct brg_why *why);
 
 /* brg_shell_on_part - a Part is in s->in, its bytes are `bytes`. */
 void brg_shell_on_part(struct brg_shell *s, struct brg_bytes bytes);
@@ -161,14 +182,59 @@ void brg_shell_on_part(struct brg_shell *s, struct brg_bytes bytes);
 /* brg_shell_on_answers - what the compute thread has finished. */
 void brg_shell_on_answers(struct brg_shell *s);
 
-/* brg_shell_follow - lets go of what the core has no use for any more; after every step. */
+extern const struct brg_fetch_config brg_shell_fetch_config; /* of a data set */
+
+/* params.c */
+
+/* brg_shell_fetch_params - the core wants this version; may be repeated at will. */
+void brg_shell_fetch_params(struct brg_shell *s, uint64_t version);
+
+/* brg_shell_params_find - at hand or on the way, or NULL. */
+struct brg_shell_params *brg_shell_params_find(struct brg_shell *s, uint64_t version);
+
+/* brg_shell_params_fetch - the fetch that is about `object`, or NULL. */
+struct brg_fetch *brg_shell_params_fetch(struct brg_shell *s, const struct brg_object *object);
+
+/* brg_shell_params_done - every byte of `fetch` is here. */
+void brg_shell_params_done(struct brg_shell *s, struct brg_fetch *fetch);
+
+/* brg_shell_params_gone - the coordinator does not have `object`. out: 1 where it was wanted */
+int brg_shell_params_gone(struct brg_shell *s, const struct brg_object *object);
+
+/* brg_shell_drop_params - gives the memory of one version back, or of all and of what is on its way
+ * (UINT64_MAX); a job under way keeps its own. */
+void brg_shell_drop_params(struct brg_shell *s, uint64_t version);
+
+/* brg_shell_follow_params - lets go of what the core neither holds nor waits for. */
+void brg_shell_follow_params(struct brg_shell *s);
+
+/* job.c */
+
+/* brg_shell_admit - the queue as the core has it now; after every step, before its actions. */
+void brg_shell_admit(struct brg_shell *s);
+
+/* brg_shell_follow - lets go of what the core has no use for any more; after the actions. */
 void brg_shell_follow(struct brg_shell *s);
+
+/* brg_shell_compute, _cancel - a task of the queue; the one that is computed or wanted. */
+void brg_shell_compute(struct brg_shell *s, uint64_t step, uint32_t unit);
+void brg_shell_cancel(struct brg_shell *s);
+
+/* brg_shell_on_computed - the answer to the job. */
+void brg_shell_on_computed(struct brg_shell *s, const struct brg_compute_answer *a);
 
 /* brg_shell_share_find - the held share, or NULL. */
 struct brg_shell_share *brg_shell_share_find(struct brg_shell *s, uint64_t run, uint64_t step,
                                              uint32_t unit);
-void brg_shell_drop_shares(struct brg_shell *s);
-void brg_shell_drop_params(struct brg_shell *s);
+
+/* brg_shell_holds_shares - 1 where one is held, else 0. */
+int brg_shell_holds_shares(const struct brg_shell *s);
+
+/* brg_shell_drop_share - this one, if it is held. */
+void brg_shell_drop_share(struct brg_shell *s, uint64_t step, uint32_t unit);
+
+/* brg_shell_drop_shares - those of steps up to `step`. */
+void brg_shell_drop_shares(struct brg_shell *s, uint64_t step);
 
 /* preempt.c */
 

@@ -90,6 +90,7 @@ static inline void sample_worker(struct brg_msg *m) {
         m->done.step = 12;
         m->done.unit = 3;
         m->done.attempt = 2;
+        m->done.since = 40;
         sample_digest(&m->done.digest, 55);
         m->done.share_bytes = 4000000;
         m->done.compute_ns = 250000000;
@@ -156,6 +157,7 @@ static inline void sample_coordinator(struct brg_msg *m) {
         m->task.unit = 3;
         m->task.version = 11;
         m->task.round = UINT64_C(1) << 41;
+        m->task.since = 40;
         m->task.params_bytes = 4000000;
         m->task.chunk_count = 3;
         m->task.chunks[0] = 15;

@@ -199,6 +199,8 @@ SPOIL(done_digest_none, e->done->digest.len = 0);
 SPOIL(done_digest_long, e->done->digest = xs(33));
 SPOIL(done_bytes_0, e->done->share_bytes = 0);
 SPOIL(done_bytes_huge, e->done->share_bytes = BRG_OBJECT_BYTES_MAX + 1);
+SPOIL(done_since_0, e->done->since = 0);
+SPOIL(done_since_high, e->done->since = BRG_ROUNDS_MAX + 1);
 SPOIL(done_chunk_twice, e->done->loss_chunks[2] = 0);
 SPOIL(done_chunk_high, e->done->loss_chunks[2] = 1024);
 SPOIL(done_lists_differ, e->done->n_loss_sums = 2);
@@ -318,12 +320,16 @@ SPOIL(run_samples_few, e->run->batch->samples = 15);
 SPOIL(run_samples_many, e->run->batch->samples = 16777217);
 SPOIL(run_microbatch_0, e->run->batch->microbatch = 0);
 SPOIL(run_microbatch_large, e->run->batch->microbatch = 65);
+SPOIL(run_models_0, e->run->n_data_seeds = 0);
 SPOIL(run_models_many, (e->run->n_data_seeds = 9, e->run->data_seeds = many_u64));
 
 SPOIL(task_run_0, e->task->run = 0);
 SPOIL(task_step_0, e->task->step = 0);
 SPOIL(task_step_high, e->task->step = BRG_STEPS_MAX + 1);
+SPOIL(task_round_0, (e->task->round = 0, e->task->since = 0));
+SPOIL(task_since_0, e->task->since = 0);
 SPOIL(task_round_high, e->task->round = BRG_ROUNDS_MAX + 1);
+SPOIL(task_since_later, e->task->since = e->task->round + 1);
 SPOIL(task_params_0, e->task->params_bytes = 0);
 SPOIL(task_params_huge, e->task->params_bytes = BRG_OBJECT_BYTES_MAX + 1);
 SPOIL(task_no_chunks, (e->task->n_chunks = 0, e->task->n_coefficients = 0));
@@ -382,6 +388,8 @@ static const struct spoiler spoilers[] = {
     CASE(DONE, done_digest_long),
     CASE(DONE, done_bytes_0),
     CASE(DONE, done_bytes_huge),
+    CASE(DONE, done_since_0),
+    CASE(DONE, done_since_high),
     CASE(DONE, done_chunk_twice),
     CASE(DONE, done_chunk_high),
     CASE(DONE, done_lists_differ),
@@ -490,11 +498,15 @@ static const struct spoiler spoilers[] = {
     CASE(RUN, run_samples_many),
     CASE(RUN, run_microbatch_0),
     CASE(RUN, run_microbatch_large),
+    CASE(RUN, run_models_0),
     CASE(RUN, run_models_many),
     CASE(TASK, task_run_0),
     CASE(TASK, task_step_0),
     CASE(TASK, task_step_high),
+    CASE(TASK, task_round_0),
+    CASE(TASK, task_since_0),
     CASE(TASK, task_round_high),
+    CASE(TASK, task_since_later),
     CASE(TASK, task_params_0),
     CASE(TASK, task_params_huge),
     CASE(TASK, task_no_chunks),

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define PEER_PATIENCE_MS 20000u
+#define PEER_VERSIONS_MAX 32u
 
 struct peer {
     char folder[64]; /* the worker's state directory */
@@ -40,7 +41,10 @@ struct peer {
 
     struct test_run run;
     struct brg_pool *pool;
-    struct brg_source data, params;
+    struct brg_source data;
+    struct brg_source params;  /* the same bytes in every version that is asked for */
+    uint64_t version_withheld; /* nothing is answered about it; 0: none */
+    uint32_t version_gets[PEER_VERSIONS_MAX];
     uint32_t data_gets, params_gets;
     struct brg_inbound in;
     struct brg_msg msg, out;
@@ -142,7 +146,12 @@ static inline void peer_serve(struct peer *p) {
         source = &p->data;
         p->data_gets++;
     } else {
+        const uint64_t version = p->msg.get.object.step;
+        assert_true(version < PEER_VERSIONS_MAX);
+        if (p->version_withheld != 0 && p->version_withheld == version) return;
+        p->version_gets[version]++;
         p->params_gets++;
+        p->params.object.step = version;
     }
     p->bulk = p->in.peer;
     p->out.epoch = p->epoch;
@@ -234,10 +243,18 @@ static inline void peer_send_run(struct peer *p) {
     peer_send(p, BRG_MSG_RUN);
 }
 
-/* Sends a task of `step`; the parameters of its version are offered from now on. */
+/* Sends a task of `step`, in the round of the same number. */
 static inline void peer_send_task(struct peer *p, uint64_t step, uint32_t count) {
-    p->params.object.step = step - 1;
     p->out.task = test_run_task(&p->run, step, 0, count);
+    peer_send(p, BRG_MSG_TASK);
+}
+
+/* Sends a task of two chunks, of a round of its own. */
+static inline void peer_send_round_task(struct peer *p, uint64_t round, uint64_t step,
+                                        uint32_t unit) {
+    p->out.task = test_run_task(&p->run, step, unit, 2);
+    p->out.task.round = round;
+    p->out.task.unit = unit;
     peer_send(p, BRG_MSG_TASK);
 }
 

@@ -74,6 +74,7 @@ static inline struct brg_msg_task test_run_task(const struct test_run *r, uint64
                                 .unit = 4,
                                 .version = step - 1,
                                 .round = step,
+                                .since = 1,
                                 .params_bytes = r->param_count * sizeof(float),
                                 .chunk_count = count};
     for (uint32_t i = 0; i < count; i++) task.chunks[i] = (first + 3 * i) % r->setup.batch.chunks;

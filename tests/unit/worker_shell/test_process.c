@@ -321,6 +321,118 @@ static void process_pause_and_resume__begins_anew_without_the_data(void **state)
     peer_drain(p);
 }
 
+/* Done of (step, unit) as peer_send_round_task ordered it, and its share. */
+static void expect_round_done(struct peer *p, uint64_t step, uint32_t unit) {
+    struct brg_chunk_loss losses[BRG_CHUNKS_MAX];
+    struct brg_msg_task task = test_run_task(&p->run, step, unit, 2);
+    float *expected = calloc(p->run.param_count, sizeof(float));
+    struct brg_digest digest;
+    peer_expect(p, BRG_MSG_DONE);
+    assert_int_equal(p->msg.done.step, step);
+    assert_int_equal(p->msg.done.unit, unit);
+    assert_int_equal(p->msg.done.since, 1);
+    test_run_share(&p->run, &task, expected, losses);
+    brg_digest_of(expected, p->run.param_count * sizeof(float), &digest);
+    assert_true(brg_digest_equal(&digest, &p->msg.done.digest));
+    free(expected);
+}
+
+static void expect_held(struct peer *p, uint64_t step, uint32_t unit, int is_held) {
+    peer_get_share(p, step, unit);
+    peer_expect(p, is_held ? BRG_MSG_PART : BRG_MSG_GONE);
+    const struct brg_object *object = is_held ? &p->msg.part.object : &p->msg.gone.object;
+    assert_true(object->step == step && object->unit == unit);
+}
+
+static void start_with_models(struct peer *p, uint32_t models) {
+    p->run.setup.models = models;
+    for (uint32_t m = 0; m < models; m++) p->run.setup.data_seeds[m] = 100 + m;
+    peer_start(p);
+    peer_welcome(p);
+    peer_send_run(p);
+}
+
+/* Four models, and a round with tasks of all of them. */
+static void process_tasks_of_a_round__are_done_in_order_each_with_its_model(void **state) {
+    struct peer *p = *state;
+    start_with_models(p, 4);
+    for (uint64_t step = 1; step <= 4; step++) {
+        peer_send_round_task(p, 4, step, 0);
+        peer_send_round_task(p, 4, step, 1);
+    }
+    for (uint64_t step = 1; step <= 4; step++) {
+        expect_round_done(p, step, 0);
+        expect_round_done(p, step, 1);
+    }
+    assert_int_equal(p->params_gets, 4); /* a version is fetched once, whatever it is used for */
+    for (uint64_t step = 1; step <= 4; step++) expect_held(p, step, 1, 1);
+    peer_send_commit(p, 2);
+    expect_held(p, 2, 1, 0);
+    expect_held(p, 3, 0, 1); /* of an older round, and not committed: it counts still */
+    peer_send_round_task(p, 5, 5, 0);
+    peer_send_round_task(p, 5, 3, 0); /* done before: Done again, at once or in its turn */
+    uint32_t again = 0, fresh = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        peer_expect(p, BRG_MSG_DONE);
+        again += p->msg.done.step == 3;
+        fresh += p->msg.done.step == 5;
+    }
+    assert_true(again == 1 && fresh == 1);
+    assert_int_equal(p->params_gets, 5);
+    peer_drain(p);
+}
+
+/* The next parameters come while a task computes: it is in its wait all the time. */
+static void process_next_parameters__are_fetched_while_a_task_computes(void **state) {
+    struct peer *p = *state;
+    struct brg_why why;
+    assert_int_equal(brg_faults_parse("ge:p=1,q=0,add=1h", &p->options.faults, &why), BRG_OK);
+    start_with_models(p, 2);
+    peer_send_round_task(p, 1, 1, 0);
+    peer_send_round_task(p, 1, 2, 0);
+    do peer_expect(p, BRG_MSG_BEAT);
+    while (p->version_gets[1] == 0 || p->msg.beat.step != 1);
+    assert_int_equal(p->msg.beat.chunks_done, 0);
+    assert_int_equal(kill(p->pid, SIGKILL), 0);
+    assert_true(WIFSIGNALED(peer_wait_worker(p)));
+}
+
+/* Parameters that do not come keep nobody from the next round. */
+static void process_newer_round__leaves_the_older_one_behind(void **state) {
+    struct peer *p = *state;
+    start_with_models(p, 4);
+    p->version_withheld = 1;
+    peer_send_round_task(p, 2, 1, 0);
+    peer_send_round_task(p, 2, 2, 0);
+    expect_round_done(p, 1, 0);
+    do peer_expect(p, BRG_MSG_BEAT);
+    while (p->msg.beat.step != 2); /* it waits for version 1 */
+    peer_send_round_task(p, 3, 3, 0);
+    expect_round_done(p, 3, 0);
+    p->version_withheld = 0;
+    peer_send_round_task(p, 2, 2, 1); /* late on the way: of a round that is over */
+    peer_send_round_task(p, 3, 2, 0);
+    expect_round_done(p, 2, 0);
+    expect_held(p, 1, 0, 1);
+    peer_drain(p);
+}
+
+static void process_other_code__makes_the_shares_of_before_void(void **state) {
+    struct peer *p = *state;
+    start_with_models(p, 2);
+    peer_send_round_task(p, 1, 1, 0);
+    expect_round_done(p, 1, 0);
+    p->out.task = test_run_task(&p->run, 1, 5, 3); /* the same unit, other chunks */
+    p->out.task.round = p->out.task.since = 2;
+    p->out.task.unit = 0;
+    peer_send(p, BRG_MSG_TASK);
+    peer_expect(p, BRG_MSG_DONE);
+    assert_int_equal(p->msg.done.loss_count, 3);
+    assert_int_equal(p->msg.done.since, 2);
+    expect_held(p, 1, 0, 1);
+    peer_drain(p);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, peer_setup, peer_teardown)
     const struct CMUnitTest tests[] = {
@@ -337,6 +449,10 @@ int main(void) {
         TEST(process_second_worker_on_one_state_directory__is_refused),
         TEST(process_ordered_death__is_a_kill),
         TEST(process_pause_and_resume__begins_anew_without_the_data),
+        TEST(process_tasks_of_a_round__are_done_in_order_each_with_its_model),
+        TEST(process_next_parameters__are_fetched_while_a_task_computes),
+        TEST(process_newer_round__leaves_the_older_one_behind),
+        TEST(process_other_code__makes_the_shares_of_before_void),
     };
     return cmocka_run_group_tests_name("process", tests, NULL, NULL) != 0;
 }
