@@ -73,6 +73,20 @@ static uint32_t rank(const uint32_t *bad, uint32_t n, uint32_t *order) {
     return count;
 }
 
+/* How unevenly the badness lies on the groups: the sum of the squares of it in steps. */
+static uint64_t unevenness(const uint64_t *bad, uint32_t groups) {
+    uint64_t sum = 0;
+    for (uint32_t g = 0; g < groups; g++) sum += bad[g] / STEP_PPM * (bad[g] / STEP_PPM);
+    return sum;
+}
+
+/* The same as everybody sits now. */
+static uint64_t present_unevenness(const struct brg_scheme *s, const uint32_t *bad) {
+    uint64_t on[BRG_CODE_WORKERS_MAX] = {0};
+    for (uint32_t p = 0; p < brg_scheme_spec(s)->n; p++) on[brg_scheme_group_of(s, p)] += bad[p];
+    return unevenness(on, brg_scheme_group_count(s));
+}
+
 /* Positions for the groups dealt: who stays in its group keeps its own, the others fill up. */
 static void seat(const struct brg_scheme *s, const struct deal *d, uint32_t *out) {
     uint32_t next[BRG_CODE_WORKERS_MAX]; /* the first position of a group that may be free */
@@ -116,6 +130,7 @@ void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat 
         const uint32_t who = order[k];
         give(&d, who, best_group(&d, brg_scheme_group_of(s, who)), bad[who]);
     }
+    if (unevenness(d.bad, groups) >= present_unevenness(s, bad)) return; /* no better: no moves */
     for (uint32_t p = 0; p < n; p++) { /* the good ones stay where there is a seat .. */
         const uint32_t own = brg_scheme_group_of(s, p);
         if (bad[p] == 0 && d.free_seats[own] > 0) give(&d, p, own, 0);

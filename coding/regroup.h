@@ -33,9 +33,10 @@ uint32_t brg_regroup_decay_ppm(uint32_t late_ppm, int was_late);
  * shape: seats [spec.n] by present position; out [spec.n]: out[p] is the position whose member, or
  *        vacancy, comes to p: a permutation of 0 .. n-1
  * notes: who stays in its group keeps its position. The identity where nobody is bad (late in the
- *        last rounds, or slower than the fastest by an eighth or more), and for codes without
- *        groups or with T > 0 other than frc's, whose unfinished jobs are tied to positions
- * cost:  O(n + bad members times (bad members + groups)) operations, 30 KiB of stack
+ *        last rounds, or slower than the fastest by an eighth or more), where a new deal would
+ *        spread the bad ones no more evenly than they are, and for every code but frc: the others
+ *        have no groups, or rules and histories that are about positions
+ * cost:  O(n + bad members times (bad members + groups)) operations, 40 KiB of stack
  * source: see the head of this file */
 void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat *seats,
                       uint32_t *out);

@@ -72,8 +72,34 @@ static void bits_set_algebra__agrees_with_member_by_member(void **state) {
     assert_false(brg_bits_within(&thirds, &only));
 }
 
+static void bits_slice_and_count_below__are_what_a_walk_finds(void **state) {
+    (void)state;
+    struct brg_bits b = {{0}};
+    for (uint32_t i = 0; i < BRG_BITS_MAX; i++) {
+        if (i * i % 7 < 3 || i % 64 == 63) brg_bits_add(&b, i);
+    }
+    for (uint32_t first = 0; first <= BRG_BITS_MAX; first += 13) {
+        const uint32_t left = BRG_BITS_MAX - first;
+        const uint32_t counts[] = {0, 1, 63, 64, 65, 200, left};
+        for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+            const uint32_t count = counts[k] < left ? counts[k] : left;
+            struct brg_bits slice, want = {{0}};
+            for (uint32_t i = 0; i < count; i++) {
+                if (brg_bits_has(&b, first + i)) brg_bits_add(&want, i);
+            }
+            brg_bits_slice(&b, first, count, &slice);
+            assert_memory_equal(&slice, &want, sizeof want);
+        }
+        uint32_t below = 0;
+        for (uint32_t i = 0; i < first; i++) below += (uint32_t)brg_bits_has(&b, i);
+        assert_int_equal(brg_bits_count_below(&b, first), below);
+    }
+    assert_int_equal(brg_bits_count_below(&b, BRG_BITS_MAX), brg_bits_count(&b));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bits_slice_and_count_below__are_what_a_walk_finds),
         cmocka_unit_test(bits_filled__hold_exactly_the_first_n),
         cmocka_unit_test(bits_walk__meets_every_member_in_rising_order),
         cmocka_unit_test(bits_add_and_remove__touch_one_member),

@@ -131,6 +131,60 @@ static void policy_unknown__is_refused_with_a_sentence(void **state) {
     }
 }
 
+static void policy_early_with_a_delay__is_refused_with_a_sentence(void **state) {
+    (void)state;
+    const struct brg_code_spec specs[] = {
+        {.kind = BRG_CODE_SR_SGC, .b = 2, .w = 3, .policy = BRG_POLICY_EARLY},
+        {.kind = BRG_CODE_M_SGC, .b = 1, .w = 2, .policy = BRG_POLICY_EARLY},
+        {.kind = BRG_CODE_FRC, .delay = 1, .policy = BRG_POLICY_EARLY},
+    };
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        struct brg_code_spec spec = specs[i];
+        struct brg_why why = {""};
+        assert_int_equal(brg_policy_check(&spec, &why), BRG_EINVAL);
+        assert_non_null(strstr(why.text, "use minwait with a mu"));
+        spec.policy = BRG_POLICY_MINWAIT;
+        assert_int_equal(brg_policy_check(&spec, NULL), BRG_OK);
+        spec.rule = BRG_RULE_MODEL;
+        assert_int_equal(brg_policy_check(&spec, NULL), BRG_OK);
+        spec.rule = BRG_RULE_MODEL + 1;
+        assert_int_equal(brg_policy_check(&spec, &why), BRG_EINVAL);
+        assert_non_null(strstr(why.text, "use weakest or model"));
+    }
+}
+
+static void policy_patience__is_twice_the_fastest_and_doubles_with_attempts(void **state) {
+    (void)state;
+    struct brg_code_spec spec = {
+        .kind = BRG_CODE_FRC, .policy = BRG_POLICY_MINWAIT, .mu_ppm = 250000};
+    struct brg_policy_patience run = {.timeout_ns = 100000, .least_ns = 50};
+    struct brg_policy_round round = {.now_ns = 1400, .started_ns = 1000, .first_ns = 1400};
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 0), 800);
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 3), 6400);
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 6), 51200);
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 60), 51200);
+    run.timeout_ns = 5000;
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 3), 5000);
+    run.least_ns = 3000; /* noise is not straggling */
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 0), 3000);
+    run.given_ns = 300; /* the run knows better */
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 1), 600);
+    round.first_ns = NEVER;
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 1), 600);
+    run.given_ns = 0;
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 0), 5000);
+    round.first_ns = 1400;
+    run.least_ns = 50;
+    spec.kind = BRG_CODE_SPECULATIVE; /* 1 + mu */
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 0), 500);
+    round.first_ns = UINT64_MAX - 1; /* no overflow */
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 0), 5000);
+    spec.policy = BRG_POLICY_PAPER; /* waits for everybody */
+    round.first_ns = 1400;
+    run.given_ns = 300;
+    assert_int_equal(brg_policy_patience_ns(&spec, &round, &run, 0), 5000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(policy_any_undecodable__goes_on_even_if_everybody_answered),
@@ -141,6 +195,8 @@ int main(void) {
         cmocka_unit_test(policy_paper_decodable_too_late__waits_for_everybody),
         cmocka_unit_test(policy_bound__is_one_plus_mu_times_the_fastest_rounded_down),
         cmocka_unit_test(policy_unknown__is_refused_with_a_sentence),
+        cmocka_unit_test(policy_early_with_a_delay__is_refused_with_a_sentence),
+        cmocka_unit_test(policy_patience__is_twice_the_fastest_and_doubles_with_attempts),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL) != 0;
 }
