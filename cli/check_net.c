@@ -153,15 +153,59 @@ static int await_ready(struct brg_socket *socket, struct brg_why *why) {
                        "another program is there, or the coordinator hangs");
 }
 
+/* Asks to be let in without a token, which a key that nobody knows cannot be: the refusal says
+ * what there is to know. */
+static int ask_version(struct brg_socket *socket, struct brg_check_said *said,
+                       struct brg_why *why) {
+    struct brg_msg *msg = calloc(1, sizeof *msg);
+    struct brg_inbound in;
+    const uint64_t begin_ns = brg_client_now_ns();
+    int rc = BRG_ETIMEDOUT;
+
+    if (msg == NULL) return brg_why_set(why, BRG_ENOMEM, "out of memory");
+    msg->type = BRG_MSG_HELLO;
+    msg->hello.protocol = BRG_PROTOCOL;
+    msg->hello.session = 1;
+    (void)snprintf(msg->hello.name, sizeof msg->hello.name, "check");
+    (void)snprintf(msg->hello.version, sizeof msg->hello.version, "%s", BRG_VERSION);
+    (void)snprintf(msg->hello.isa, sizeof msg->hello.isa, "any");
+    msg->hello.cores = 1;
+    msg->hello.memory_bytes = 1;
+    int is_sent = 0;
+    while (rc == BRG_ETIMEDOUT && brg_client_now_ns() - begin_ns < BRG_CHECK_BOUND_NS) {
+        if (!is_sent) is_sent = brg_socket_send_msg(socket, NULL, msg, NULL) == BRG_OK;
+        if (is_sent && brg_socket_receive_msg(socket, &in, msg, NULL) == BRG_OK) {
+            brg_inbound_release(&in);
+            if (msg->type == BRG_MSG_REFUSED) rc = BRG_OK;
+        } else {
+            (void)poll(NULL, 0, 5);
+        }
+    }
+    said->took_ns = brg_client_now_ns() - begin_ns;
+    if (rc == BRG_OK) {
+        said->is_asked = 1;
+        said->is_other = msg->refused.code == BRG_EPROTO;
+        (void)snprintf(said->text.text, sizeof said->text.text, "%s", msg->refused.text);
+    } else {
+        rc = brg_why_set(why, rc,
+                         "the keys are right, but the coordinator says nothing within 5 s: look at "
+                         "its log");
+    }
+    free(msg);
+    return rc;
+}
+
 int brg_check_handshake(const struct brg_join *join, const struct brg_keypair *own,
-                        struct brg_why *why) {
+                        struct brg_check_said *said, struct brg_why *why) {
     struct brg_transport *transport = NULL;
     struct brg_socket *socket = NULL;
     struct brg_socket_config config;
     struct brg_keypair made = {.secret = NULL};
+    const int is_own = own != NULL;
     char endpoint[BRG_ENDPOINT_BYTES];
     int rc = BRG_OK;
 
+    memset(said, 0, sizeof *said);
     if (own == NULL) {
         rc = brg_keypair_create(&made, why);
         own = &made;
@@ -174,6 +218,7 @@ int brg_check_handshake(const struct brg_join *join, const struct brg_keypair *o
     rc = brg_socket_dial(transport, &config, own, &join->server,
                          brg_endpoint_format(join->host, join->port, endpoint), &socket, why);
     if (rc == BRG_OK) rc = await_ready(socket, why);
+    if (rc == BRG_OK && !is_own) rc = ask_version(socket, said, why);
 out:
     brg_socket_close(&socket);
     brg_transport_destroy(&transport);

@@ -30,12 +30,20 @@ BRG_CHECK int brg_check_name(const struct brg_join *join, struct brg_check_addre
 BRG_CHECK int brg_check_tcp(const struct brg_check_address *addresses, uint32_t count,
                             uint32_t *reached, struct brg_why *why);
 
+/* What a coordinator said to a Hello without a token. */
+struct brg_check_said {
+    uint32_t is_asked; /* 0: not asked, since `own` may be a worker's that runs now */
+    uint32_t is_other; /* 1: it speaks another version of the protocol; text says which */
+    uint64_t took_ns;  /* there and back */
+    struct brg_why text;
+};
+
 /* brg_check_handshake - proves keys with the coordinator, as `own` or (NULL) with a key made for
- * it. Joins nothing.
+ * it, and with that asks whether both speak the same protocol. Joins nothing, uses no token up.
  *
  * errors: BRG_EPERM the coordinator refuses this key; BRG_EPROTO another key or another program is
  *         there; BRG_ETIMEDOUT; BRG_EIO, BRG_ENOMEM */
 BRG_CHECK int brg_check_handshake(const struct brg_join *join, const struct brg_keypair *own,
-                                  struct brg_why *why);
+                                  struct brg_check_said *said, struct brg_why *why);
 
 #endif

@@ -22,6 +22,9 @@
 #define CLOCK_MIN_S 1700000000 /* November 2023: this program is younger */
 
 static const struct brg_cli_flag flags[] = {
+    {.name = "join",
+     .value = "URL",
+     .text = "The join URL that the coordinator prints; the same as the argument."},
     {.name = "state",
      .value = "DIR",
      .traits = BRG_CLI_ENV,
@@ -40,13 +43,15 @@ static const struct brg_cli_verb verb = {
     .summary = "see whether this machine is ready, and what a join URL leads to",
     .about = "Looks at this machine: instruction set, memory, disk, clock. With a join URL, also\n"
              "at the way to the coordinator, in the order in which joining needs it: the URL\n"
-             "itself, the host's name, the TCP port, the keys. Each of these takes 5 s at most.\n"
+             "itself, the host's name, the TCP port, the keys, the version of the protocol. Each\n"
+             "of these takes 5 s at most.\n"
              "Nothing is joined, and no token is used up.\n"
              "\n"
              "One line a thing: ok, warn (works, but ...), FAIL with what to do, or - where an\n"
              "earlier failure leaves nothing to try. Leaves with 1 if anything failed.\n",
-    .examples = "$ brigade check\n"
-                "$ brigade check 'brigade://KEY@train.example.org:7420' --token-file token\n",
+    .examples =
+        "$ brigade check\n"
+        "$ brigade check --join 'brigade://KEY@train.example.org:7420' --token-file token\n",
     .arguments_max = 1,
     .flag_count = sizeof flags / sizeof flags[0],
     .flags = flags,
@@ -202,8 +207,9 @@ static void check_token(struct report *r, const char *path) {
 }
 
 static void skip(struct report *r, uint32_t from) {
-    static const char *const names[] = {"name", "tcp", "keys"};
-    for (; from < 3; from++) tell(r, names[from], OUTCOME_SKIPPED, "not tried");
+    static const char *const names[] = {"name", "tcp", "keys", "version"};
+    for (; from < sizeof names / sizeof names[0]; from++)
+        tell(r, names[from], OUTCOME_SKIPPED, "not tried");
 }
 
 static void check_keys(struct report *r, const struct brg_join *join, const char *key_file) {
@@ -214,13 +220,23 @@ static void check_keys(struct report *r, const struct brg_join *join, const char
         return;
     }
     uint64_t begin_ns = brg_client_now_ns();
-    int rc = brg_check_handshake(join, key_file != NULL ? &own : NULL, &why);
+    struct brg_check_said said;
+    int rc = brg_check_handshake(join, key_file != NULL ? &own : NULL, &said, &why);
     uint64_t took_ns = brg_client_now_ns() - begin_ns;
     if (rc == BRG_OK) {
         tell(r, "keys", OUTCOME_OK, "it is the coordinator of the URL; proved within %.0f ms",
              (double)took_ns / 1e6);
     } else {
         tell(r, "keys", OUTCOME_FAIL, "%s", why.text);
+    }
+    if (rc != BRG_OK) {
+        tell(r, "version", OUTCOME_SKIPPED, "not tried");
+    } else if (said.is_asked) {
+        char took[BRG_UNITS_TEXT_BYTES];
+        (void)snprintf(took, sizeof took, "%.1f ms", (double)said.took_ns / 1e6);
+        tell(r, "version", said.is_other ? OUTCOME_FAIL : OUTCOME_OK, "%s%s",
+             said.is_other ? said.text.text : "both speak the same protocol; it answers within ",
+             said.is_other ? "" : took);
     }
     brg_keypair_wipe(&own);
 }
@@ -285,14 +301,13 @@ int brg_cli_check(int argc, char **argv) {
     check_disk(&r, &args);
     check_clock(&r);
     const char *token = brg_cli_value(&args, "token-file");
+    const char *url = args.argument_count == 1 ? args.arguments[0] : brg_cli_value(&args, "join");
     if (token != NULL) check_token(&r, token);
-    if (args.argument_count == 1) {
-        check_way(&r, args.arguments[0], brg_cli_value(&args, "key-file"));
-    }
+    if (url != NULL) check_way(&r, url, brg_cli_value(&args, "key-file"));
     if (r.as_json) {
         if (print_json(&r) != BRG_OK) return BRG_EXIT_FAILED;
     } else if (r.failed == 0) {
-        printf("\nready%s\n", args.argument_count == 1 ? " to join" : "");
+        printf("\nready%s\n", url != NULL ? " to join" : "");
     } else {
         printf("\nnot ready: %u thing%s to put right, see FAIL above\n", r.failed,
                r.failed == 1 ? "" : "s");
