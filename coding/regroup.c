@@ -2,11 +2,12 @@
 
 #include <string.h>
 
-#define VACANT_PPM (8 * BRG_REGROUP_PPM) /* worse than late in each round and slow as can be */
-#define SLOWNESS_MAX 4u /* five times the time of the fastest is as bad as it gets */
-/* Speeds are told apart in steps of this, and late scores below it are forgiven: who is as good as
- * equal keeps its seat instead of moving at every breath of noise. */
+/* Badness is counted in eighths: of a late score of 1, and of the time of the fastest. Less than
+ * one is forgiven: who is as good as equal keeps its seat instead of moving at every breath of
+ * noise. */
 #define STEP_PPM (BRG_REGROUP_PPM / 8)
+#define SLOW_MAX 32u   /* five times the time of the fastest is as bad as it gets */
+#define VACANT_BAD 64u /* worse than late in each round and as slow as can be */
 #define NO_SEAT UINT32_MAX
 
 uint32_t brg_regroup_decay_ppm(uint32_t late_ppm, int was_late) {
@@ -23,20 +24,19 @@ static uint64_t fastest_ns(const struct brg_regroup_seat *seats, uint32_t n) {
     return best_ns;
 }
 
-/* 0 for the good ones; the more the worse. */
+/* 0 for the good ones; the more the worse, VACANT_BAD at most. */
 static uint32_t badness(const struct brg_regroup_seat *seat, uint64_t best_ns) {
     BRG_ASSERT(seat->late_ppm <= BRG_REGROUP_PPM);
-    if (seat->vacant) return VACANT_PPM;
-    uint32_t bad = seat->late_ppm / STEP_PPM * STEP_PPM;
-    if (seat->chunk_ns <= best_ns) return bad;
-    const uint64_t over_ns = seat->chunk_ns - best_ns;
-    if (over_ns / SLOWNESS_MAX >= best_ns) return bad + SLOWNESS_MAX * BRG_REGROUP_PPM;
-    /* Whole eighths, rounded down: products in millionths could pass 64 bits. */
-    return bad + (uint32_t)(over_ns / (best_ns / 8 + 1)) * STEP_PPM;
+    if (seat->vacant) return VACANT_BAD;
+    const uint32_t late = seat->late_ppm / STEP_PPM;
+    if (seat->chunk_ns <= best_ns) return late;
+    const uint64_t slow = (seat->chunk_ns - best_ns) / (best_ns / 8 + 1);
+    return late + (slow < SLOW_MAX ? (uint32_t)slow : SLOW_MAX);
 }
 
 struct deal {
     uint32_t n, groups;
+    uint32_t own[BRG_CODE_WORKERS_MAX];   /* the group of each position */
     uint32_t group[BRG_CODE_WORKERS_MAX]; /* of whoever sits at a position now: its next group */
     uint32_t free_seats[BRG_CODE_WORKERS_MAX]; /* of each group */
     uint64_t bad[BRG_CODE_WORKERS_MAX];        /* dealt to each group so far */
@@ -61,38 +61,38 @@ static uint32_t best_group(const struct deal *d, uint32_t own) {
     return best;
 }
 
-/* The bad ones, worst first and the lowest position of equals, by insertion: they are few. */
+/* The bad ones, worst first and the lowest position of equals, by counting. */
 static uint32_t rank(const uint32_t *bad, uint32_t n, uint32_t *order) {
-    uint32_t count = 0;
+    uint32_t worse[VACANT_BAD + 2] = {0}; /* how many are at least so bad, then: where they begin */
+    for (uint32_t p = 0; p < n; p++) worse[bad[p]]++;
+    for (uint32_t k = VACANT_BAD + 1; k-- > 0;) worse[k] += worse[k + 1];
+    const uint32_t count = worse[1];
     for (uint32_t p = 0; p < n; p++) {
-        if (bad[p] == 0) continue;
-        uint32_t k = count++;
-        for (; k > 0 && bad[order[k - 1]] < bad[p]; k--) order[k] = order[k - 1];
-        order[k] = p;
+        if (bad[p] > 0) order[worse[bad[p] + 1]++] = p;
     }
     return count;
 }
 
-/* How unevenly the badness lies on the groups: the sum of the squares of it in steps. */
+/* How unevenly the badness lies on the groups: the sum of its squares. */
 static uint64_t unevenness(const uint64_t *bad, uint32_t groups) {
     uint64_t sum = 0;
-    for (uint32_t g = 0; g < groups; g++) sum += bad[g] / STEP_PPM * (bad[g] / STEP_PPM);
+    for (uint32_t g = 0; g < groups; g++) sum += bad[g] * bad[g];
     return sum;
 }
 
 /* The same as everybody sits now. */
-static uint64_t present_unevenness(const struct brg_scheme *s, const uint32_t *bad) {
+static uint64_t present_unevenness(const struct deal *d, const uint32_t *bad) {
     uint64_t on[BRG_CODE_WORKERS_MAX] = {0};
-    for (uint32_t p = 0; p < brg_scheme_spec(s)->n; p++) on[brg_scheme_group_of(s, p)] += bad[p];
-    return unevenness(on, brg_scheme_group_count(s));
+    for (uint32_t p = 0; p < d->n; p++) on[d->own[p]] += bad[p];
+    return unevenness(on, d->groups);
 }
 
 /* Positions for the groups dealt: who stays in its group keeps its own, the others fill up. */
-static void seat(const struct brg_scheme *s, const struct deal *d, uint32_t *out) {
+static void seat(const struct deal *d, uint32_t *out) {
     uint32_t next[BRG_CODE_WORKERS_MAX]; /* the first position of a group that may be free */
     for (uint32_t p = 0; p < d->n; p++) out[p] = NO_SEAT;
     for (uint32_t p = d->n; p-- > 0;) {
-        const uint32_t g = brg_scheme_group_of(s, p);
+        const uint32_t g = d->own[p];
         next[g] = p;
         if (d->group[p] == g) out[p] = p;
     }
@@ -100,7 +100,7 @@ static void seat(const struct brg_scheme *s, const struct deal *d, uint32_t *out
         const uint32_t g = d->group[who];
         if (out[who] == who) continue;
         while (out[next[g]] != NO_SEAT) next[g]++; /* a group's positions are neighbours */
-        BRG_ASSERT(brg_scheme_group_of(s, next[g]) == g);
+        BRG_ASSERT(d->own[next[g]] == g);
         out[next[g]] = who;
     }
 }
@@ -123,16 +123,17 @@ void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat 
     memset(d.free_seats, 0, groups * sizeof *d.free_seats);
     memset(d.bad, 0, groups * sizeof *d.bad);
     for (uint32_t p = 0; p < n; p++) {
-        d.free_seats[brg_scheme_group_of(s, p)]++;
+        d.own[p] = brg_scheme_group_of(s, p);
+        d.free_seats[d.own[p]]++;
         d.group[p] = NO_SEAT;
     }
     for (uint32_t k = 0; k < bad_count; k++) {
         const uint32_t who = order[k];
-        give(&d, who, best_group(&d, brg_scheme_group_of(s, who)), bad[who]);
+        give(&d, who, best_group(&d, d.own[who]), bad[who]);
     }
-    if (unevenness(d.bad, groups) >= present_unevenness(s, bad)) return; /* no better: no moves */
+    if (unevenness(d.bad, groups) >= present_unevenness(&d, bad)) return; /* no better: no moves */
     for (uint32_t p = 0; p < n; p++) { /* the good ones stay where there is a seat .. */
-        const uint32_t own = brg_scheme_group_of(s, p);
+        const uint32_t own = d.own[p];
         if (bad[p] == 0 && d.free_seats[own] > 0) give(&d, p, own, 0);
     }
     for (uint32_t p = 0, g = 0; p < n; p++) { /* .. and the rest fills up */
@@ -140,5 +141,5 @@ void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat 
         while (d.free_seats[g] == 0) g++;
         give(&d, p, g, 0);
     }
-    seat(s, &d, out);
+    seat(&d, out);
 }

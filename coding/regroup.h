@@ -36,7 +36,7 @@ uint32_t brg_regroup_decay_ppm(uint32_t late_ppm, int was_late);
  *        last rounds, or slower than the fastest by an eighth or more), where a new deal would
  *        spread the bad ones no more evenly than they are, and for every code but frc: the others
  *        have no groups, or rules and histories that are about positions
- * cost:  O(n + bad members times (bad members + groups)) operations, 40 KiB of stack
+ * cost:  O(n + bad members times groups) operations, 40 KiB of stack
  * source: see the head of this file */
 void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat *seats,
                       uint32_t *out);

@@ -117,6 +117,13 @@ static void regroup_few_move__the_others_keep_their_seats(void **state) {
     deal(s, seats, out);
     for (uint32_t p = 0; p < 16; p++) moves += out[p] != p;
     assert_int_equal(moves, 2); /* one of the two changes places with one of another group */
+    fill(seats, 16);
+    seats[4].late_ppm = seats[12].late_ppm = seats[13].late_ppm = 600000;
+    deal(s, seats, out);
+    assert_int_equal(out[4], 4); /* alone in its group */
+    assert_int_equal(out[12], 12);
+    assert_int_equal(out[3], 13);
+    assert_int_equal(out[13], 3);
     free(s);
 }
 
