@@ -24,8 +24,8 @@
 #include "base/bits.h"
 #include "coding/spec.h"
 
-#define BRG_PATTERN_WINDOW_MAX BRG_CODE_WINDOW_MAX /* rounds remembered, the one at hand included  \
-                                                    */
+/* Rounds remembered, the one at hand included. */
+#define BRG_PATTERN_WINDOW_MAX BRG_CODE_WINDOW_MAX
 
 enum brg_pattern_kind {
     BRG_PATTERN_BURSTY = 1,

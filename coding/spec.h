@@ -15,8 +15,9 @@
 
 #include "base/base.h"
 
-#define BRG_CODE_WORKERS_MAX 1024u  /* positions a code is laid out for */
-#define BRG_CODE_CHUNKS_MAX 65536u  /* of a batch; whoever stores or sends chunks may allow fewer  \
+#define BRG_CODE_WORKERS_MAX 1024u /* positions a code is laid out for */
+#define BRG_CODE_CHUNKS_MAX                                                                        \
+    65536u                          /* of a batch; whoever stores or sends chunks may allow fewer  \
                                      */
 #define BRG_RECIPE_CHUNKS_MAX 1024u /* of one share */
 #define BRG_CODE_PARTS_MAX 8u
