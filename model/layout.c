@@ -12,27 +12,30 @@ static const char *const part_names[LAYER_PARTS] = {
     "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",
 };
 
-static uint64_t layer_size(const struct brg_model_spec *s) {
-    const uint64_t dim = s->dim, kv = dim / s->heads * s->kv_heads;
-    return 2 * dim + dim * (2 * dim + 2 * kv) + 3 * dim * s->hidden;
-}
-
-struct brg_llama_offsets brg_llama_offsets_of(const struct brg_model_spec *spec, uint32_t layer) {
+struct brg_llama_parts brg_llama_parts_of(const struct brg_model_spec *spec) {
     BRG_ASSERT(spec->type == BRG_MODEL_LLAMA);
-    BRG_ASSERT(layer < spec->layers);
     const uint64_t dim = spec->dim, hidden = spec->hidden;
-    const uint32_t head_dim = spec->dim / spec->heads;
-    struct brg_llama_offsets o = {.embedding = 0, .head_dim = head_dim};
-    o.qkv_cols = (spec->heads + 2 * spec->kv_heads) * head_dim;
-    const uint64_t first = (uint64_t)spec->vocab * dim;
-    o.norm = first + spec->layers * layer_size(spec);
-    o.head = spec->tied ? o.embedding : o.norm + dim;
-    o.norm1 = first + layer * layer_size(spec);
-    o.qkv = o.norm1 + dim;
+    struct brg_llama_parts o = {.head_dim = spec->dim / spec->heads};
+    o.qkv_cols = (spec->heads + 2 * spec->kv_heads) * o.head_dim;
+    o.qkv = dim;
     o.out = o.qkv + o.qkv_cols * dim;
     o.norm2 = o.out + dim * dim;
     o.gate_up = o.norm2 + dim;
     o.down = o.gate_up + 2 * hidden * dim;
+    o.size = o.down + hidden * dim;
+    return o;
+}
+
+static uint64_t layer_size(const struct brg_model_spec *s) {
+    return brg_llama_parts_of(s).size;
+}
+
+struct brg_llama_offsets brg_llama_offsets_of(const struct brg_model_spec *spec, uint32_t layer) {
+    BRG_ASSERT(layer < spec->layers);
+    const uint64_t first = (uint64_t)spec->vocab * spec->dim, size = layer_size(spec);
+    struct brg_llama_offsets o = {.embedding = 0, .norm1 = first + layer * size};
+    o.norm = first + spec->layers * size;
+    o.head = spec->tied ? o.embedding : o.norm + spec->dim;
     return o;
 }
 
@@ -72,19 +75,20 @@ static void set(struct brg_model_tensor *t, uint64_t offset, uint32_t dims, uint
 
 static void layer_tensor(const struct brg_model_spec *s, uint32_t layer, uint32_t part,
                          struct brg_model_tensor *t) {
-    const struct brg_llama_offsets o = brg_llama_offsets_of(s, layer);
+    const struct brg_llama_parts o = brg_llama_parts_of(s);
+    const uint64_t at = brg_llama_offsets_of(s, layer).norm1;
     const uint32_t dim = s->dim, kv = s->kv_heads * o.head_dim;
     snprintf(t->name, sizeof t->name, "model.layers.%u.%s.weight", layer, part_names[part]);
     switch (part) {
-    case NORM1: set(t, o.norm1, 1, 1, dim); break;
-    case Q: set(t, o.qkv, 2, dim, dim); break;
-    case K: set(t, o.qkv + (uint64_t)dim * dim, 2, kv, dim); break;
-    case V: set(t, o.qkv + (uint64_t)(dim + kv) * dim, 2, kv, dim); break;
-    case OUT: set(t, o.out, 2, dim, dim); break;
-    case NORM2: set(t, o.norm2, 1, 1, dim); break;
-    case GATE: set(t, o.gate_up, 2, s->hidden, dim); break;
-    case UP: set(t, o.gate_up + (uint64_t)s->hidden * dim, 2, s->hidden, dim); break;
-    default: set(t, o.down, 2, dim, s->hidden); break;
+    case NORM1: set(t, at, 1, 1, dim); break;
+    case Q: set(t, at + o.qkv, 2, dim, dim); break;
+    case K: set(t, at + o.qkv + (uint64_t)dim * dim, 2, kv, dim); break;
+    case V: set(t, at + o.qkv + (uint64_t)(dim + kv) * dim, 2, kv, dim); break;
+    case OUT: set(t, at + o.out, 2, dim, dim); break;
+    case NORM2: set(t, at + o.norm2, 1, 1, dim); break;
+    case GATE: set(t, at + o.gate_up, 2, s->hidden, dim); break;
+    case UP: set(t, at + o.gate_up + (uint64_t)s->hidden * dim, 2, s->hidden, dim); break;
+    default: set(t, at + o.down, 2, dim, s->hidden); break;
     }
 }
 

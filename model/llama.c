@@ -32,7 +32,7 @@ void brg_llama_layout(struct brg_model_workspace *w, struct brg_carve *c) {
     struct brg_llama_state *l = &w->llama;
     const struct brg_attention a = attention_of(s, w->microbatch);
     const size_t n = rows_of(s, w->microbatch), dim = s->dim, f = sizeof(float);
-    const size_t qkv = brg_llama_offsets_of(s, 0).qkv_cols;
+    const size_t qkv = brg_llama_parts_of(s).qkv_cols;
 
     l->layers = brg_carve_take(c, s->layers, sizeof *l->layers);
     for (uint32_t i = 0; i < s->layers; i++) {
@@ -72,8 +72,7 @@ void brg_llama_fill(struct brg_model_workspace *w) {
     brg_infer_rope_table(&w->spec, w->llama.cosines, w->llama.sines);
 }
 
-/* Splits the rows of tokens into inputs and targets. */
-static int read_tokens(struct brg_model_workspace *w, const struct brg_batch *batch) {
+int brg_llama_read_tokens(struct brg_model_workspace *w, const struct brg_batch *batch) {
     const size_t context = w->spec.context;
     BRG_ASSERT(batch->tokens != NULL);
     for (size_t i = 0; i < batch->samples * (context + 1); i++)
@@ -100,18 +99,16 @@ static void turn(const struct brg_model_workspace *w, uint32_t rows, uint32_t in
                w->llama.cosines, w->llama.sines, qkv);
 }
 
-/* From layer.x to `next`, the residual stream behind the layer. */
-static void layer_forward(const struct brg_model_workspace *w, const float *params, uint32_t index,
-                          uint32_t samples, float *next) {
+void brg_llama_layer_forward(const struct brg_model_workspace *w, const struct brg_llama_layer *l,
+                             const float *params, uint32_t samples, float *next) {
     const struct brg_model_spec *s = &w->spec;
     const struct brg_kernels *k = w->k;
-    const struct brg_llama_layer *l = &w->llama.layers[index];
-    const struct brg_llama_offsets o = brg_llama_offsets_of(s, index);
+    const struct brg_llama_parts o = brg_llama_parts_of(s);
     const struct brg_attention a = attention_of(s, samples);
     const uint32_t n = rows_of(s, samples), dim = s->dim, hidden = s->hidden;
     const struct brg_shape stream = {n, dim};
 
-    k->rmsnorm(stream, s->norm_eps, l->x, params + o.norm1, l->norm1, l->inv1);
+    k->rmsnorm(stream, s->norm_eps, l->x, params, l->norm1, l->inv1);
     brg_linear_forward(k, (struct brg_linear){n, dim, o.qkv_cols}, l->norm1, params + o.qkv,
                        l->qkv);
     turn(w, n, 0, l->qkv);
@@ -127,14 +124,12 @@ static void layer_forward(const struct brg_model_workspace *w, const float *para
     k->add((size_t)n * dim, l->mid, next);
 }
 
-/* dx holds the gradient behind the layer, and of its start on return. */
-static void layer_backward(const struct brg_model_workspace *w, const float *params, uint32_t index,
-                           uint32_t samples, float *grad) {
+void brg_llama_layer_backward(const struct brg_model_workspace *w, const struct brg_llama_layer *l,
+                              const float *params, uint32_t samples, float *grad) {
     const struct brg_model_spec *s = &w->spec;
     const struct brg_kernels *k = w->k;
     const struct brg_llama_state *st = &w->llama;
-    const struct brg_llama_layer *l = &st->layers[index];
-    const struct brg_llama_offsets o = brg_llama_offsets_of(s, index);
+    const struct brg_llama_parts o = brg_llama_parts_of(s);
     const struct brg_attention a = attention_of(s, samples);
     const uint32_t n = rows_of(s, samples), dim = s->dim, hidden = s->hidden;
     const struct brg_shape stream = {n, dim};
@@ -154,26 +149,29 @@ static void layer_backward(const struct brg_model_workspace *w, const float *par
     turn(w, n, 1, st->dqkv);
     brg_linear_grad_weight(k, qkv, l->norm1, st->dqkv, grad + o.qkv);
     brg_linear_grad_input(k, qkv, params + o.qkv, st->dqkv, st->dnorm);
-    k->rmsnorm_grad(stream, l->x, params + o.norm1, l->inv1, st->dnorm, st->dx, grad + o.norm1);
+    k->rmsnorm_grad(stream, l->x, params, l->inv1, st->dnorm, st->dx, grad);
 }
 
-/* Loss of all rows; with grad, also the head's gradient and dnorm, that of the normed stream. */
-static void head(const struct brg_model_workspace *w, const float *params, uint32_t rows,
-                 float *grad, struct brg_cross_entropy *sums) {
+void brg_llama_head(const struct brg_model_workspace *w, const float *params, uint32_t rows,
+                    float *grad, struct brg_cross_entropy *sums) {
     const struct brg_llama_state *st = &w->llama;
-    const struct brg_llama_offsets o = brg_llama_offsets_of(&w->spec, 0);
     const uint32_t dim = w->spec.dim, vocab = w->spec.vocab;
     for (uint32_t at = 0; at < rows; at += st->logit_rows) {
         const uint32_t n = rows - at < st->logit_rows ? rows - at : st->logit_rows;
         const struct brg_linear l = {n, dim, vocab};
         const float *norm = st->norm + (size_t)at * dim;
-        brg_linear_forward(w->k, l, norm, params + o.head, st->logits);
+        brg_linear_forward(w->k, l, norm, params, st->logits);
         w->k->cross_entropy((struct brg_shape){n, vocab}, st->target + at, grad != NULL, st->logits,
                             sums);
         if (grad == NULL) continue;
-        brg_linear_grad_weight(w->k, l, norm, st->logits, grad + o.head);
-        brg_linear_grad_input(w->k, l, params + o.head, st->logits, st->dnorm + (size_t)at * dim);
+        brg_linear_grad_weight(w->k, l, norm, st->logits, grad);
+        brg_linear_grad_input(w->k, l, params, st->logits, st->dnorm + (size_t)at * dim);
     }
+}
+
+/* The gradient of a layer's parameters, which are at `offset`; NULL stays NULL. */
+static float *grad_at(float *grad, uint64_t offset) {
+    return grad == NULL ? NULL : grad + offset;
 }
 
 int brg_llama_run(struct brg_model_workspace *w, const float *params, const struct brg_batch *batch,
@@ -185,19 +183,22 @@ int brg_llama_run(struct brg_model_workspace *w, const float *params, const stru
     const struct brg_shape stream = {n, s->dim};
     struct brg_cross_entropy found = {.loss = 0, .correct = 0};
 
-    const int rc = read_tokens(w, batch);
+    const int rc = brg_llama_read_tokens(w, batch);
     if (rc != BRG_OK) return rc;
     w->k->embed(stream, st->input, params + o.embedding, st->layers[0].x);
     for (uint32_t i = 0; i < s->layers; i++)
-        layer_forward(w, params, i, batch->samples,
-                      i + 1 < s->layers ? st->layers[i + 1].x : st->x);
+        brg_llama_layer_forward(w, &st->layers[i], params + brg_llama_offsets_of(s, i).norm1,
+                                batch->samples, i + 1 < s->layers ? st->layers[i + 1].x : st->x);
     w->k->rmsnorm(stream, s->norm_eps, st->x, params + o.norm, st->norm, st->inv);
-    head(w, params, n, grad, &found);
+    brg_llama_head(w, params + o.head, n, grad_at(grad, o.head), &found);
     if (grad != NULL) {
         memset(st->dx, 0, (size_t)n * s->dim * sizeof *st->dx);
         w->k->rmsnorm_grad(stream, st->x, params + o.norm, st->inv, st->dnorm, st->dx,
                            grad + o.norm);
-        for (uint32_t i = s->layers; i-- > 0;) layer_backward(w, params, i, batch->samples, grad);
+        for (uint32_t i = s->layers; i-- > 0;) {
+            const uint64_t at = brg_llama_offsets_of(s, i).norm1;
+            brg_llama_layer_backward(w, &st->layers[i], params + at, batch->samples, grad + at);
+        }
         w->k->embed_grad(stream, st->input, st->dx, grad + o.embedding);
     }
     sums->loss += found.loss;

@@ -55,14 +55,21 @@ struct brg_model_workspace {
     };
 };
 
-/* Offsets of a llama layer's tensors, and of what stands around the layers. */
+/* Offsets in a llama's whole vector: of layer `layer` (its first norm) and of what stands around
+ * the layers. */
 struct brg_llama_offsets {
-    uint64_t embedding, norm, head; /* head == embedding where they are tied */
-    uint64_t norm1, qkv, out, norm2, gate_up, down;
-    uint32_t qkv_cols, head_dim;
+    uint64_t embedding, norm1, norm, head; /* head == embedding where they are tied */
 };
 
 struct brg_llama_offsets brg_llama_offsets_of(const struct brg_model_spec *spec, uint32_t layer);
+
+/* Offsets inside one layer, from its first norm on; the same for every layer. */
+struct brg_llama_parts {
+    uint64_t qkv, out, norm2, gate_up, down, size;
+    uint32_t qkv_cols, head_dim;
+};
+
+struct brg_llama_parts brg_llama_parts_of(const struct brg_model_spec *spec);
 
 /* Layer `index` of a classifier, 0 .. width_count: its sizes; the weight lies at `offset`, the bias
  * behind it. */
@@ -86,6 +93,23 @@ void brg_linear_grad_weight(const struct brg_kernels *k, struct brg_linear l, co
 /* dx = dy w. */
 void brg_linear_grad_input(const struct brg_kernels *k, struct brg_linear l, const float *w,
                            const float *dy, float *dx);
+
+/* brg_llama_read_tokens - splits the rows of tokens into inputs and targets.
+ * errors: BRG_EINVAL a token is not below vocab */
+int brg_llama_read_tokens(struct brg_model_workspace *w, const struct brg_batch *batch);
+
+/* brg_llama_layer_forward - from l->x to `next` [N, dim], the residual stream behind the layer.
+ * shape: params [parts.size] of this layer */
+void brg_llama_layer_forward(const struct brg_model_workspace *w, const struct brg_llama_layer *l,
+                             const float *params, uint32_t samples, float *next);
+/* brg_llama_layer_backward - w->llama.dx holds the gradient behind the layer, and of its start on
+ * return; adds to grad [parts.size]. */
+void brg_llama_layer_backward(const struct brg_model_workspace *w, const struct brg_llama_layer *l,
+                              const float *params, uint32_t samples, float *grad);
+/* brg_llama_head - the loss of all rows of w->llama.norm; with grad, also adds the head's gradient
+ * and sets dnorm, that of the normed stream. shape: params, grad [vocab, dim]; grad may be NULL */
+void brg_llama_head(const struct brg_model_workspace *w, const float *params, uint32_t rows,
+                    float *grad, struct brg_cross_entropy *sums);
 
 void brg_llama_layout(struct brg_model_workspace *w, struct brg_carve *c);
 void brg_llama_fill(struct brg_model_workspace *w);
