@@ -79,8 +79,9 @@ static void on_opened(struct brg_coord *c, const struct brg_coord_event *ev,
     BRG_ASSERT(run->fenced ? ev->step == run->committed : ev->step <= run->committed);
     run->committed = ev->step;
     brg_rounds_open(&c->rounds, &run->plan, ev->scheme, run->committed);
+    run->plan.code = c->rounds.plan.code;
     set_run_state(c, c->open_run, BRG_RUN_ACTIVE, out);
-    if (run->wish != 0) brg_rounds_end(&c->rounds, run->wish, out);
+    if (run->wish != 0) brg_rounds_end(&c->rounds, &c->members, run->wish, out);
     run->wish = 0;
     for (uint32_t i = 0; i < c->members.count; i++) {
         struct brg_member *member = &c->members.items[i];
@@ -117,13 +118,11 @@ static void close_if_finished(struct brg_coord *c, struct brg_coord_actions *out
     struct brg_run_slot *run = &c->runs[c->open_run];
     if (run->plan.state != BRG_RUN_ACTIVE) return; /* still opening */
     run->committed = c->rounds.committed;
+    run->plan.code = c->rounds.plan.code;
     run->restarted = 0;
-    for (uint32_t i = 0; i < c->members.count; i++) {
-        brg_rounds_member_gone(&c->rounds, &c->members, i, BRG_GONE_AWAY);
-    }
     set_run_state(c, c->open_run, c->rounds.target, out);
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_CLOSE, .run = run->plan.run});
-    memset(&c->rounds, 0, sizeof c->rounds);
+    brg_rounds_close(&c->rounds, &c->members);
     c->open_run = BRG_NOBODY;
 }
 
@@ -135,6 +134,7 @@ static int on_submit(struct brg_coord *c, const struct brg_coord_event *ev,
     BRG_ASSERT(plan.run != 0);
     BRG_ASSERT(plan.steps > 0 && plan.checkpoint_every > 0 && plan.min_workers > 0);
     BRG_ASSERT(plan.task_timeout_ns > 0 && plan.pull_timeout_ns > 0);
+    BRG_ASSERT(plan.models > 0 && plan.models <= BRG_MODELS_MAX);
     const int rc = brg_coord_add_run(c, &plan, 0, ev->has_proof != 0);
     if (rc != BRG_OK) return rc;
     set_run_state(c, c->run_count - 1, BRG_RUN_QUEUED, out);
@@ -162,7 +162,7 @@ static int on_run_wish(struct brg_coord *c, const struct brg_coord_event *ev,
     case BRG_RUN_OPENING: /* a stop is stronger than a pause */
         if (run->wish != BRG_RUN_STOPPED) run->wish = target;
         return BRG_OK;
-    case BRG_RUN_ACTIVE: brg_rounds_end(&c->rounds, target, out); return BRG_OK;
+    case BRG_RUN_ACTIVE: brg_rounds_end(&c->rounds, &c->members, target, out); return BRG_OK;
     default: return BRG_EINVAL; /* it has ended */
     }
 }
@@ -175,6 +175,7 @@ static void depart(struct brg_coord *c, uint32_t slot, uint32_t state, enum brg_
     member->state = state; /* before its position is given away, so that it does not get it back */
     member->session = 0;
     member->deadline_ns = 0;
+    c->members.look_ns = 0; /* the next lease to run out may have been its */
     brg_rounds_member_gone(&c->rounds, &c->members, slot,
                            state == BRG_MEMBER_REVOKED ? BRG_GONE_REVOKED : BRG_GONE_AWAY);
     note(out, why, 0, slot);
@@ -215,6 +216,7 @@ static int on_hello(struct brg_coord *c, const struct brg_coord_event *ev,
 
 static void on_drain(struct brg_coord *c, uint32_t slot, struct brg_coord_actions *out) {
     struct brg_member *member = &c->members.items[slot];
+    c->members.leaving = 1;
     if (member->state == BRG_MEMBER_DRAINING) {
         member->drain_acked = 0; /* the answer was lost */
         return;
@@ -253,6 +255,7 @@ static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
     if (ev->type == BRG_EV_DONE) rc = brg_rounds_done(&c->rounds, &c->members, ev, out);
     if (ev->type == BRG_EV_SHARE) rc = brg_rounds_share(&c->rounds, &c->members, ev, out);
     if (rc != BRG_OK) return rc;
+    if (member->state == BRG_MEMBER_SUSPECT) c->rounds.look_ns = 0; /* it may be given work again */
     brg_members_heard(&c->members, ev->member, ev->now_ns);
     switch (ev->type) {
     case BRG_EV_BEAT:
@@ -260,6 +263,7 @@ static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
             /* It is still here: the word that it may go was lost. One that the operator drains
              * does not ask for it by itself. */
             c->members.items[ev->member].drain_acked = 0;
+            c->members.leaving = 1;
         }
         brg_rounds_beat(&c->rounds, &c->members, ev, out);
         break;
@@ -274,6 +278,7 @@ static int on_member(struct brg_coord *c, const struct brg_coord_event *ev,
 /* Leases: who was silent for half of one gets nothing new, for all of one is gone. */
 static uint64_t watch_leases(struct brg_coord *c, struct brg_coord_actions *out) {
     uint64_t next_ns = UINT64_MAX;
+    if (c->now_ns < c->members.look_ns) return c->members.look_ns; /* leases only get longer */
     for (uint32_t i = 0; i < c->members.count; i++) {
         struct brg_member *member = &c->members.items[i];
         if (!brg_members_is_here(member)) continue;
@@ -291,6 +296,7 @@ static uint64_t watch_leases(struct brg_coord *c, struct brg_coord_actions *out)
         }
         if (at_ns < next_ns) next_ns = at_ns;
     }
+    c->members.look_ns = next_ns;
     return next_ns;
 }
 
@@ -348,8 +354,8 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
         return BRG_OK;
     case BRG_EV_TICK: return BRG_OK;
     case BRG_EV_HELLO: return on_hello(c, ev, out);
-    case BRG_EV_DECODED: brg_rounds_decoded(&c->rounds, &c->members, ev, out); return BRG_OK;
-    case BRG_EV_APPLIED: brg_rounds_applied(&c->rounds, &c->members, ev, out); return BRG_OK;
+    case BRG_EV_DECODED: brg_rounds_decoded(&c->rounds, ev, out); return BRG_OK;
+    case BRG_EV_APPLIED: brg_rounds_applied(&c->rounds, ev, out); return BRG_OK;
     case BRG_EV_CHECKPOINTED: brg_rounds_checkpointed(&c->rounds, ev, out); return BRG_OK;
     case BRG_EV_OPENED: on_opened(c, ev, out); return BRG_OK;
     case BRG_EV_OPEN_FAILED: on_open_failed(c, ev, out); return BRG_OK;
@@ -367,6 +373,9 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
         if (!brg_members_is_here(&c->members.items[ev->member])) return BRG_EINVAL;
         on_drain(c, ev->member, out);
         return BRG_OK;
+    case BRG_EV_SWITCH:
+        if (c->rounds.phase == BRG_PHASE_IDLE || c->rounds.plan.run != ev->run) return BRG_ENOENT;
+        return brg_rounds_switch(&c->rounds, ev->scheme);
     default: BRG_ASSERT(0 && "an event type that does not exist");
     }
     return BRG_EINVAL;
@@ -402,6 +411,7 @@ int brg_coord_step(struct brg_coord *c, const struct brg_coord_event *ev,
     uint64_t next_ns = watch_leases(c, out);
     const uint64_t round_ns = brg_rounds_advance(&c->rounds, &c->members, c->now_ns, out);
     if (round_ns < next_ns) next_ns = round_ns;
+    if (c->members.leaving) brg_rounds_let_go(&c->rounds, &c->members, out);
     close_if_finished(c, out);
     if (c->epoch > 0) open_next(c, out);
     if (next_ns != UINT64_MAX) {

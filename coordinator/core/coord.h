@@ -16,7 +16,7 @@
  * Whatever a message of a member or a stranger holds, the machine neither asserts nor loses more
  * than that member; only answers of the shell itself are trusted to fit the actions.
  *
- * Pure; no pointers in the state but the open run's borrowed scheme; one thread. */
+ * Pure; no pointers in the state but the open run's borrowed schemes; one thread. */
 #ifndef BRG_COORDINATOR_CORE_COORD_H
 #define BRG_COORDINATOR_CORE_COORD_H
 
@@ -62,7 +62,8 @@ uint32_t brg_coord_run(const struct brg_coord *c, uint64_t id);
  * errors:  BRG_EPROTO a member said what it may not: state as before, the peer is to be counted
  *          BRG_ENOENT, BRG_EINVAL, BRG_EFULL, BRG_EEXIST an operator's wish that cannot be met
  * asserts: time that goes back; START twice; answers that no action asked for
- * cost:    O(members + n), no allocation */
+ * cost:    of most messages O(units / 64); O(members + units in flight) where a round starts or
+ * ends or something is late; no allocation */
 BRG_CHECK int brg_coord_step(struct brg_coord *c, const struct brg_coord_event *ev,
                              struct brg_coord_actions *out);
 

@@ -2,7 +2,9 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(struct brg_member) == 32 + 7 * 8 + 8 * 4, "no padding: memcmp compares");
+_Static_assert(sizeof(struct brg_task) == 16, "no padding: memcmp compares");
+_Static_assert(sizeof(struct brg_member) == 32 + 8 * 16 + 6 * 8 + 10 * 4,
+               "no padding: memcmp compares");
 _Static_assert(sizeof(struct brg_token) == 32 + 8 + 2 * 4, "no padding: memcmp compares");
 
 void brg_coord_act(struct brg_coord_actions *out, struct brg_coord_action action) {
@@ -34,7 +36,6 @@ int brg_members_add(struct brg_members *m, const uint8_t *key, uint32_t state, u
     memcpy(member->key, key, BRG_KEY_BYTES);
     member->state = state == BRG_MEMBER_REVOKED ? BRG_MEMBER_REVOKED : BRG_MEMBER_AWAY;
     member->position = BRG_NOBODY;
-    member->task_unit = BRG_NO_UNIT;
     return BRG_OK;
 }
 
@@ -127,6 +128,7 @@ enum brg_hello_result brg_members_hello(struct brg_members *m, const struct brg_
     member->session = ev->session;
     member->state = BRG_MEMBER_ACTIVE;
     member->deadline_ns = ev->now_ns + m->lease_ns;
+    m->look_ns = 0; /* its lease may be the first to run out */
     member->unfit = 0;
     member->drain_acked = 0;
     member->broken = 0;
@@ -166,9 +168,10 @@ void brg_members_check(const struct brg_members *m) {
         const struct brg_member *member = &m->items[i];
         BRG_ASSERT(member->state <= BRG_MEMBER_REVOKED);
         BRG_ASSERT(brg_members_is_here(member) == (member->session != 0));
+        BRG_ASSERT(member->task_count <= BRG_TASKS_MAX);
+        if (member->state == BRG_MEMBER_DRAINING) BRG_ASSERT(member->drain_acked || m->leaving);
         if (brg_members_is_here(member)) continue;
         BRG_ASSERT(member->position == BRG_NOBODY); /* who is not here holds no position */
-        BRG_ASSERT(member->task_step == 0);
-        BRG_ASSERT(member->task_unit == BRG_NO_UNIT);
+        BRG_ASSERT(member->task_count == 0);
     }
 }

@@ -16,17 +16,31 @@
 
 #include "coordinator/core/types.h"
 
+#define BRG_TASKS_MAX 8u /* of one member in one round; what a scheme assigns at most */
+
+/* A task of a member. `index` is its place among what the round gave its position, or BRG_NO_UNIT
+ * for one that is attempted again. */
+struct brg_task {
+    uint64_t step;
+    uint32_t unit, index;
+};
+
 struct brg_member {
     uint8_t key[BRG_KEY_BYTES];
-    uint64_t session;      /* of the process that attached last; 0 for none in this epoch */
-    uint64_t deadline_ns;  /* end of its lease while ACTIVE, SUSPECT or DRAINING */
-    uint64_t task_step;    /* the task it has, 0 for none ... */
-    uint64_t assigned_ns;  /* ... since when ... */
-    uint64_t last_task_ns; /* how long its last finished task took; 0 until one is finished */
-    uint32_t task_unit;    /* ... and of which unit, BRG_NO_UNIT for none */
+    uint64_t session;     /* of the process that attached last; 0 for none in this epoch */
+    uint64_t deadline_ns; /* end of its lease while ACTIVE, SUSPECT or DRAINING */
+    /* What it was given in this round and has not answered, in the order in which it is to do it.
+     * Empty: it is idle. All are of steps in flight; none twice. A round's end empties it. */
+    struct brg_task tasks[BRG_TASKS_MAX];
+    uint64_t sent_ns;  /* when it last was given something, or answered */
+    uint64_t chunk_ns; /* its time for a chunk, a moving average; 0 until something is finished */
+    uint32_t task_count;
     uint32_t position;     /* of the run under way, BRG_NOBODY for none (a spare) */
     uint32_t state;        /* enum brg_member_state */
     uint32_t unfit;        /* 1: cannot do tasks of the run under way */
+    uint32_t in_wave;      /* 1: not all is answered that the round gave its position; counted in
+                            * rounds.outstanding; then task_count > 0 */
+    uint32_t late_ppm;     /* decaying share of its last rounds in which it was late */
     uint32_t drain_acked;  /* 1: was told that it may go */
     uint32_t broken;       /* shares promised and not delivered in time since the last that was */
     uint64_t hold_ns;      /* gets nothing to attempt again before: it broke a promise just now */
@@ -44,8 +58,11 @@ struct brg_token {
 
 struct brg_members {
     uint64_t lease_ns; /* > 0 */
+    uint64_t look_ns;  /* before this no lease runs out and nobody becomes a SUSPECT */
     uint32_t count;    /* slots in use are below this */
     uint32_t token_count;
+    uint32_t leaving; /* 1: somebody may be DRAINING who was not told that it may go */
+    uint32_t padding;
     struct brg_member items[BRG_MEMBERS_MAX];
     struct brg_token tokens[BRG_TOKENS_MAX];
 };

@@ -23,7 +23,9 @@
 #define BRG_KEY_BYTES 32u
 #define BRG_NOBODY UINT32_MAX
 #define BRG_NO_UNIT UINT32_MAX
-#define BRG_COORD_ACTIONS_MAX 8192u
+/* A round of the largest code hands out 8 tasks to each of 1024 positions; as many again are room
+ * for what a timer may find late in all steps in flight at once. */
+#define BRG_COORD_ACTIONS_MAX 24576u
 #define BRG_MEMBER_NOTES_MAX 256u
 
 /* On disk: numbers never change. */
@@ -67,7 +69,8 @@ enum brg_coord_event_type {
     BRG_EV_HELLO,        /* key, session, peer; token_hash + wall_s if has_token; run + step if
                           * has_proof: the worker holds our own mark on that commit */
     BRG_EV_BEAT,         /* member; run, step, unit it works on (unit BRG_NO_UNIT: idle) */
-    BRG_EV_DONE,         /* member; run, step, unit, digest, bytes: a share is ready there */
+    BRG_EV_DONE,         /* member; run, step, unit, digest, bytes: a share is ready there; since:
+                          * that of the task which it answers */
     BRG_EV_FAULT,        /* member; run, step, unit; code: it cannot do this task */
     BRG_EV_DRAIN,        /* member is leaving */
     BRG_EV_BYE,          /* member has left */
@@ -75,9 +78,11 @@ enum brg_coord_event_type {
                           * BRG_ECORRUPT: digest wrong; BRG_ENOENT: the member does not hold it.
                           * epoch and session: of the connection that brought it */
     BRG_EV_DECODED,      /* run, step: decoded, appended to the log and synced */
-    BRG_EV_APPLIED,      /* run, step: parameters of this version are ready */
+    BRG_EV_APPLIED,      /* run, step: its model has made the step, so that parameters of version
+                          * step + models - 1 are ready */
     BRG_EV_CHECKPOINTED, /* run, step: all files of it are durable */
-    BRG_EV_OPENED,       /* run, step: restored up to this committed step */
+    BRG_EV_OPENED,       /* run, step: restored up to this committed step; scheme: the code in force
+                          * (of the last PERSIST_CODE, else the run file's) */
     BRG_EV_OPEN_FAILED,  /* run: it cannot be opened */
     BRG_EV_RUN_FAILED,   /* run: it is open and cannot go on (its gradient is not finite) */
     BRG_EV_SUBMIT,       /* plan: a new run, queued; has_proof: steps are durable one by one, so
@@ -90,6 +95,8 @@ enum brg_coord_event_type {
     BRG_EV_ALLOW,        /* key: enrol without a token, or take a revocation back */
     BRG_EV_REVOKE,       /* member */
     BRG_EV_ASK_DRAIN,    /* member: the operator wants it to leave */
+    BRG_EV_SWITCH,       /* run; scheme: the code to use as soon as no step is in flight; no new one
+                          * starts until then. One switch at a time */
 };
 
 struct brg_scheme; /* coding/scheme.h */
@@ -97,14 +104,17 @@ struct brg_scheme; /* coding/scheme.h */
 /* What the machine must know of a run; the shell keeps the rest. */
 struct brg_run_plan {
     uint64_t run;
-    uint64_t steps;            /* > 0 */
+    uint64_t steps;            /* of all models together, > 0 */
     uint64_t checkpoint_every; /* steps, > 0 */
     uint64_t patience_ns;     /* 0: twice the fastest answer; then missing units are re-attempted */
     uint64_t task_timeout_ns; /* a task is handed to somebody else after this, > 0 */
     uint64_t pull_timeout_ns; /* a share not here after this is late and asked for again, > 0 */
     uint32_t min_workers;     /* steps start when this many are active, > 0 */
     uint32_t state;           /* enum brg_run_state */
-    struct brg_code_spec code;
+    uint32_t models; /* trained in turn: step s is one of model (s - 1) % models; 1 .. 8. A code
+                      * with delay T needs models > T */
+    uint32_t padding;
+    struct brg_code_spec code; /* the one in force: of the scheme, once the run was opened */
 };
 
 struct brg_coord_event {
@@ -114,6 +124,7 @@ struct brg_coord_event {
     uint64_t session; /* of the process that said HELLO on this connection, 0 where none did */
     uint64_t wall_s;  /* Unix time, for tokens only */
     uint64_t peer;    /* HELLO: the shell's handle of the connection, > 0, for the answer */
+    uint64_t since;   /* DONE: as in the task */
     uint32_t type;    /* enum brg_coord_event_type */
     uint32_t member, unit, uses;
     int32_t code;
@@ -122,7 +133,8 @@ struct brg_coord_event {
     struct brg_digest digest;        /* DONE */
     struct brg_digest token_hash;    /* HELLO, TOKEN_* */
     const struct brg_run_plan *plan; /* SUBMIT; borrowed for the call */
-    const struct brg_scheme *scheme; /* OPENED; borrowed until CLOSE of the run is carried out */
+    const struct brg_scheme *scheme; /* OPENED, SWITCH; borrowed until SWITCHED or CLOSE of the run
+                                      * is carried out; not at all where SWITCH returned an error */
 };
 
 enum brg_coord_action_type {
@@ -131,28 +143,38 @@ enum brg_coord_action_type {
     BRG_ACT_PERSIST_TOKEN,      /* token */
     BRG_ACT_PERSIST_RUN,        /* run: its state */
     BRG_ACT_PERSIST_COMMIT,     /* run, step */
-    BRG_ACT_PERSIST_CHECKPOINT, /* run, step */
+    BRG_ACT_PERSIST_CODE,       /* run, step: those after it are computed by the code that the last
+                                 * SWITCH brought; comes before any task of that code */
+    BRG_ACT_PERSIST_CHECKPOINT, /* run, step; the last of these: `type <= it` are the records */
     /* messages */
     BRG_ACT_SEND_WELCOME,   /* member; peer: the connection it attached by, from now on its own */
     BRG_ACT_SEND_REFUSED,   /* to peer, or (peer 0) to the connection that member has before this
                              * turn's WELCOME; code = enum brg_refusal */
     BRG_ACT_SEND_REHELLO,   /* member: what it said belongs to no attached session */
     BRG_ACT_SEND_RUN,       /* member: describe the run to it */
-    BRG_ACT_SEND_TASK,      /* member: run, step, unit, attempt; parameters of version step - 1 */
+    BRG_ACT_SEND_TASK,      /* member: run, round, since, step, unit, attempt; parameters of version
+                             * step - 1. What one member gets in a round, it is to do in order */
     BRG_ACT_SEND_COMMIT,    /* member or BRG_NOBODY for all: run, step is committed */
     BRG_ACT_SEND_RELEASE,   /* BRG_NOBODY (all): run is not worked on any more */
     BRG_ACT_SEND_DRAIN_ACK, /* member: nothing of it is needed any more */
     BRG_ACT_PULL,           /* member: fetch its share of run, step, unit; answered by SHARE; once
-                             * more for the same: go on where it stopped; for another: leave it */
+                             * more for the same: go on where it stopped; of another member for the
+                             * same step and unit: leave the one before */
     /* compute and files; one queue, in order */
-    BRG_ACT_OPEN,         /* run: restore it; answered by OPENED or OPEN_FAILED */
-    BRG_ACT_CLOSE,        /* run: let its memory and files go */
-    BRG_ACT_DECODE,       /* run, step: the held units; answered by DECODED */
-    BRG_ACT_APPLY,        /* run, step: the optimizer; answered by APPLIED */
-    BRG_ACT_CHECKPOINT,   /* run, step: answered by CHECKPOINTED */
+    BRG_ACT_OPEN,       /* run: restore it; answered by OPENED or OPEN_FAILED */
+    BRG_ACT_CLOSE,      /* run: let its memory and files go */
+    BRG_ACT_DECODE,     /* run, step: the units it holds (brg_rounds_job); answered by DECODED. One
+                         * at a time, in the order of the steps, after APPLY of the step before */
+    BRG_ACT_APPLY,      /* run, step: the optimizer of its model; answered by APPLIED */
+    BRG_ACT_CHECKPOINT, /* run, step: all models as they are after it, which they are at this place
+                         * of the queue; answered by CHECKPOINTED */
     BRG_ACT_TRUNCATE_LOG, /* run, step: the log up to this step is not needed any more */
     /* the rest */
-    BRG_ACT_ARM,  /* TICK is wanted at at_ns; replaces the timer before it */
+    BRG_ACT_ROUND,    /* run, round: it has ended; rounds.log tells of it until the machine's next
+                       * step, so whoever wants it takes it before that and not at the turn's end */
+    BRG_ACT_SWITCHED, /* run: the code that SWITCH brought is in force; what comes before this in
+                       * the turn is of the one before, which is not used after this any more */
+    BRG_ACT_ARM,      /* TICK is wanted at at_ns; replaces the timer before it */
     BRG_ACT_HALT, /* a worker has proof of run, step, which the store has lost: stop the process,
                    * and carry out nothing of this turn, its write neither */
     BRG_ACT_NOTE, /* something worth telling the operator: code = enum brg_note */
@@ -178,7 +200,10 @@ enum brg_note {
 
 struct brg_coord_action {
     uint64_t run, step, peer, at_ns;
-    uint32_t type; /* enum brg_coord_action_type */
+    uint64_t round; /* rises with every round that any run begins, over the whole incarnation */
+    uint64_t since; /* the round with which the code in force began; shares of tasks with another
+                     * `since` are of other chunks under the same unit number, and do not count */
+    uint32_t type;  /* enum brg_coord_action_type */
     uint32_t member, unit, token, attempt;
     int32_t code;
 };

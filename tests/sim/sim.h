@@ -19,7 +19,8 @@
  * with their key, send a broken share or cannot compute; runs that cannot be opened or go on;
  * tokens that are unknown, expired, used up or revoked; the coordinator dying at any action of a
  * turn, with its write under way landing or not, and files torn at any byte; a store that loses
- * what it had synced. */
+ * what it had synced. Runs of up to four models, every code, and codes that are replaced in
+ * mid-run. */
 #ifndef BRG_SIM_H
 #define BRG_SIM_H
 
@@ -32,8 +33,11 @@ enum {
     SIM_WORKERS_MAX = 10,
     SIM_NODES_MAX =
         2 + SIM_WORKERS_MAX, /* the coordinator, workers, one process with a stolen key */
-    SIM_STEPS_MAX = 24,
+    SIM_STEPS_MAX = 32,
     SIM_RUNS_MAX = 2,
+    SIM_MODELS_MAX = 4,
+    SIM_CODES_MAX = 3,   /* that a run may be switched between */
+    SIM_UNITS_MAX = 256, /* of a step */
     SIM_DIM = 3,
     COORDINATOR = 0,
 };
@@ -79,9 +83,11 @@ enum sim_msg_kind {
 
 struct sim_msg {
     uint64_t epoch, run, step;
-    uint64_t session; /* of the worker's process at either end: a connection dies with it */
+    uint64_t round, since; /* TASK; since: DONE too */
+    uint64_t session;      /* of the worker's process at either end: a connection dies with it */
     uint32_t kind, from, to, unit, attempt, token, has_proof;
-    int32_t code;
+    uint32_t code; /* TASK: which code makes the unit what it is; stands for chunks, coefficients */
+    int32_t error; /* what the protocol calls code */
     int64_t values[SIM_DIM];  /* PARAMS: the parameters */
     double share[SIM_DIM];    /* SHARE */
     struct brg_digest digest; /* DONE */
@@ -90,7 +96,7 @@ struct sim_msg {
 struct sim_event {
     uint64_t at_ns, seq, id;
     uint32_t kind, node, incarnation;
-    struct sim_msg msg; /* DELIVER; COMPUTED: run, step, unit */
+    struct sim_msg msg; /* DELIVER; COMPUTED: run, step, unit, code */
 };
 
 extern uint64_t sim_now_ns, sim_trace, sim_dispatched;
@@ -116,7 +122,8 @@ struct sim_options {
     uint32_t broken_run;  /* a run that can never be opened, 0 for none */
     uint32_t forgets;     /* the store loses synced commits once */
     uint32_t durability_checkpoint;
-    struct brg_code_spec code;
+    uint32_t models, code_count, switches;
+    struct brg_code_spec codes[SIM_CODES_MAX]; /* a run begins with the first; all of one batch */
     uint64_t steps, checkpoint_every;
     /* For the exhaustive mode; 0: by chance. */
     uint64_t crash_at_action, crash_again_after, crash_outcome, worker_crash_at_action;
@@ -139,13 +146,16 @@ struct sim_params {
 };
 
 void sim_model_reset(void);
-struct sim_params sim_initial(uint64_t run);
+struct sim_params sim_initial(uint64_t run, uint32_t model);
 void sim_share(const struct brg_scheme *scheme, uint64_t run, uint64_t step, uint32_t unit,
                const struct sim_params *p, double *share);
 struct sim_params sim_apply(const struct sim_params *p, const int64_t *gradient);
-/* What the parameters of version `step` must be. */
+/* What its model must be after `step`. */
 struct sim_params sim_reference(uint64_t run, uint64_t step);
-const struct brg_scheme *sim_scheme(void);
+/* The parameters that step version + 1 must start from. */
+struct sim_params sim_version(uint64_t run, uint64_t version);
+const struct brg_scheme *sim_scheme(uint32_t code);
+uint32_t sim_code_of(const struct brg_scheme *scheme);
 struct brg_digest sim_share_digest(const double *share);
 
 /* ---- tokens: what a worker comes with, and what the operator made ---- */
@@ -172,10 +182,11 @@ struct sim_disk {
     } members[SIM_NODES_MAX];
     struct brg_token tokens[TOKEN_KINDS];
     struct {
-        uint32_t exists, state;
+        uint32_t exists, state, code, padding;
         uint64_t committed, checkpoint;
     } runs[SIM_RUNS_MAX + 1];
     uint64_t announced[SIM_RUNS_MAX + 1]; /* told to workers; not on disk, but in the world */
+    uint64_t switched;                    /* codes replaced, all runs */
     uint32_t forgot;                      /* 1: synced commits were lost once */
 };
 extern struct sim_disk sim_disk;
@@ -191,8 +202,9 @@ void sim_disk_drop(void);  /* the batch never reached the disk */
 void sim_disk_forget(void);
 void sim_log_append(uint64_t run, uint64_t step, const int64_t *gradient, int torn);
 void sim_log_truncate(uint64_t run, uint64_t step);
+/* p, out: [models] */
 void sim_checkpoint_write(uint64_t run, uint64_t step, const struct sim_params *p, int complete);
-struct sim_params sim_restore(uint64_t run);
+void sim_restore(uint64_t run, struct sim_params *out);
 void sim_plan(uint64_t run, struct brg_run_plan *plan);
 int sim_all_ended(void);       /* every run on disk has ended */
 void sim_disk_check_end(void); /* what must hold once all is over */

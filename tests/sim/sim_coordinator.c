@@ -5,7 +5,13 @@
 #include <math.h>
 #include <string.h>
 
-enum { INBOX_MAX = 4096, TURN_MESSAGES_MAX = 16, EVENTS_MAX = 64, DEFER_MAX = 8192, JOBS_MAX = 64 };
+enum {
+    INBOX_MAX = 4096,
+    TURN_MESSAGES_MAX = 16,
+    EVENTS_MAX = 64,
+    DEFER_MAX = 16384,
+    JOBS_MAX = 64
+};
 
 /* A worker's process at the other end; node 0 for none. */
 struct route {
@@ -22,14 +28,15 @@ static struct {
     struct route route[SIM_NODES_MAX];         /* by member: the connection it is attached by */
     struct route hello[TURN_MESSAGES_MAX];     /* of this turn; a peer is an index here, plus 1 */
     uint32_t inbox_count, event_count, hello_count, turn_due, tick_due;
-    uint64_t timer_id, run, version;
-    struct sim_params params;
-    struct {
+    uint64_t timer_id, run, applied;
+    uint32_t code, next_code; /* in force as far as actions are carried out; of the last SWITCH */
+    struct sim_params params[SIM_MODELS_MAX];
+    struct share {
         uint64_t step;
         uint32_t member;
         int tainted; /* its member was revoked while the step was open */
         double values[SIM_DIM];
-    } shares[BRG_CODE_WORKERS_MAX];
+    } shares[BRG_JOBS_MAX][SIM_UNITS_MAX];
     int64_t gradient[SIM_DIM];
     struct brg_coord_action jobs[JOBS_MAX];
     uint32_t job_count, job_running;
@@ -108,26 +115,27 @@ static void queue_job(const struct brg_coord_action *a) {
 /* The shares that the machine holds, combined: the whole batch's gradient, never a smaller one. */
 static void decode(const struct brg_coord_action *job) {
     static double weights[BRG_SCHEME_UNITS_MAX];
-    struct brg_bits held;
-    brg_bits_clear(&held);
-    for (uint32_t u = 0; u < machine.rounds.unit_count; u++) {
-        if (machine.rounds.units[u].state != BRG_UNIT_HELD) continue;
-        BRG_ASSERT(mem.shares[u].step == job->step && !mem.shares[u].tainted);
-        BRG_ASSERT(mem.shares[u].member == machine.rounds.units[u].puller);
-        brg_bits_add(&held, u);
+    const struct brg_job *progress = brg_rounds_job(&machine.rounds, job->step);
+    const struct share *shares = mem.shares[job->step % BRG_JOBS_MAX];
+    BRG_ASSERT(progress != NULL && progress->ended_ns != 0);
+    for (uint32_t u = brg_bits_next(&progress->held, 0); u < BRG_BITS_MAX;
+         u = brg_bits_next(&progress->held, u + 1)) {
+        BRG_ASSERT(shares[u].step == job->step && !shares[u].tainted);
+        BRG_ASSERT(shares[u].member == progress->units[u].puller);
     }
-    const int rc = brg_scheme_decode(sim_scheme(), &held, weights);
+    const int rc = brg_scheme_decode(sim_scheme(mem.code), &progress->held, weights);
     BRG_ASSERT(rc == BRG_OK);
     double sum[SIM_DIM] = {0};
-    for (uint32_t u = brg_bits_next(&held, 0); u < BRG_BITS_MAX; u = brg_bits_next(&held, u + 1)) {
-        for (uint32_t i = 0; i < SIM_DIM; i++) sum[i] += weights[u] * mem.shares[u].values[i];
+    for (uint32_t u = brg_bits_next(&progress->held, 0); u < BRG_BITS_MAX;
+         u = brg_bits_next(&progress->held, u + 1)) {
+        for (uint32_t i = 0; i < SIM_DIM; i++) sum[i] += weights[u] * shares[u].values[i];
     }
     for (uint32_t i = 0; i < SIM_DIM; i++) {
         /* The weights of a cyclic code are not whole; what they add up to is. */
         BRG_ASSERT(fabs(sum[i] - (double)llround(sum[i])) < 1e-3);
         mem.gradient[i] = llround(sum[i]);
     }
-    const struct sim_params before = sim_reference(job->run, job->step - 1),
+    const struct sim_params before = sim_version(job->run, job->step - 1),
                             after = sim_reference(job->run, job->step);
     const struct sim_params got = sim_apply(&before, mem.gradient);
     BRG_ASSERT(memcmp(&got, &after, sizeof got) == 0);
@@ -140,11 +148,12 @@ static void open_run(const struct brg_coord_action *job, struct brg_coord_event 
         return;
     }
     mem.run = job->run;
-    mem.params = sim_restore(job->run);
-    mem.version = sim_disk.runs[job->run].committed;
+    mem.code = mem.next_code = sim_disk.runs[job->run].code;
+    sim_restore(job->run, mem.params);
+    mem.applied = sim_disk.runs[job->run].committed;
     answer->type = BRG_EV_OPENED;
-    answer->step = mem.version;
-    answer->scheme = sim_scheme();
+    answer->step = mem.applied;
+    answer->scheme = sim_scheme(mem.code);
 }
 
 static void do_decode(const struct brg_coord_action *job, struct brg_coord_event *answer) {
@@ -158,11 +167,12 @@ static void do_decode(const struct brg_coord_action *job, struct brg_coord_event
 }
 
 static void apply(const struct brg_coord_action *job, struct brg_coord_event *answer) {
-    BRG_ASSERT(mem.version == job->step - 1); /* never twice, none left out */
-    mem.params = sim_apply(&mem.params, mem.gradient);
-    mem.version = job->step;
+    BRG_ASSERT(mem.applied == job->step - 1); /* never twice, none left out */
+    struct sim_params *params = &mem.params[brg_model_of_step(job->step, sim_opt.models)];
+    *params = sim_apply(params, mem.gradient);
+    mem.applied = job->step;
     const struct sim_params want = sim_reference(job->run, job->step);
-    BRG_ASSERT(memcmp(&mem.params, &want, sizeof want) == 0);
+    BRG_ASSERT(memcmp(params, &want, sizeof want) == 0);
     answer->type = BRG_EV_APPLIED;
 }
 
@@ -179,8 +189,8 @@ static void finish_job(void) {
     case BRG_ACT_DECODE: do_decode(&job, &answer); break;
     case BRG_ACT_APPLY: apply(&job, &answer); break;
     case BRG_ACT_CHECKPOINT:
-        BRG_ASSERT(mem.version == job.step);
-        sim_checkpoint_write(job.run, job.step, &mem.params, 1);
+        BRG_ASSERT(mem.applied == job.step);
+        sim_checkpoint_write(job.run, job.step, mem.params, 1);
         answer.type = BRG_EV_CHECKPOINTED;
         break;
     case BRG_ACT_TRUNCATE_LOG: sim_log_truncate(job.run, job.step); break;
@@ -202,7 +212,7 @@ static void tear_job(void) {
         sim_log_append(job->run, job->step, how == 1 ? garbage : mem.gradient, how == 1);
     }
     if (job->type == BRG_ACT_CHECKPOINT) {
-        sim_checkpoint_write(job->run, job->step, &mem.params, how == 2);
+        sim_checkpoint_write(job->run, job->step, mem.params, how == 2);
     }
 }
 
@@ -222,8 +232,11 @@ static void send_to(const struct route *to, const struct brg_coord_action *a, ui
                                   .run = a->run,
                                   .step = a->step,
                                   .unit = a->unit,
+                                  .round = a->round,
+                                  .since = a->since,
                                   .attempt = a->attempt,
-                                  .code = a->code});
+                                  .code = mem.code,
+                                  .error = a->code});
 }
 
 static void send_member(const struct brg_coord_action *a, uint32_t kind) {
@@ -264,8 +277,12 @@ static void send_refused(const struct brg_coord_action *a) {
 
 static void send_task(const struct brg_coord_action *a) {
     if (!sim_opt.durability_checkpoint) {
-        BRG_ASSERT(a->step == sim_disk.runs[a->run].committed + 1);
+        BRG_ASSERT(a->step > sim_disk.runs[a->run].committed);
+        BRG_ASSERT(a->step <= sim_disk.runs[a->run].committed + sim_opt.models);
     }
+    BRG_ASSERT(a->step <= mem.applied + sim_opt.models); /* what it starts from is there */
+    BRG_ASSERT(sim_disk.runs[a->run].code == mem.code);  /* durable before it is used */
+    BRG_ASSERT(a->unit < brg_scheme_unit_count(sim_scheme(mem.code)));
     send_member(a, MSG_TASK);
 }
 
@@ -300,6 +317,8 @@ static void perform(const struct brg_coord_action *a) {
                                     .incarnation = incarnation,
                                     .id = ++mem.timer_id});
         break;
+    case BRG_ACT_SWITCHED: mem.code = mem.next_code; break;
+    case BRG_ACT_ROUND:
     case BRG_ACT_NOTE: break;
     default: BRG_ASSERT(0 && "an action that does not exist, or a HALT that is not the end");
     }
@@ -307,18 +326,47 @@ static void perform(const struct brg_coord_action *a) {
 
 /* ---- the turn ---- */
 
+/* The log of the round that has just ended. */
+static void check_log(void) {
+    const struct brg_round_log *log = &machine.rounds.log;
+    uint32_t tasks = 0;
+    BRG_ASSERT(log->round > 0 && log->round <= machine.rounds.round);
+    BRG_ASSERT(log->ended_ns >= log->started_ns && log->n <= BRG_CODE_WORKERS_MAX);
+    for (uint32_t p = 0; p < log->n; p++) {
+        const struct brg_round_entry *entry = &log->entries[p];
+        if (entry->member != BRG_NOBODY) BRG_ASSERT(entry->member < machine.members.count);
+        tasks += entry->count;
+        for (uint32_t i = 0; i < entry->count; i++) {
+            BRG_ASSERT(entry->chunks[i] > 0 && entry->member != BRG_NOBODY);
+            BRG_ASSERT(entry->done_ns[i] <= log->ended_ns - log->started_ns);
+        }
+    }
+    BRG_ASSERT(tasks > 0);
+}
+
+/* What is true before a step of the machine and must be remembered for after it. */
+struct before {
+    uint64_t ended;
+    int open;
+};
+
 /* What this simulator itself knows to be wrong, whatever the machine thinks. */
-static void watch(const struct brg_coord_event *ev, uint32_t phase_before) {
-    if (ev->type == BRG_EV_REVOKE && phase_before == BRG_PHASE_COLLECTING) {
-        for (uint32_t u = 0; u < machine.rounds.unit_count; u++) {
-            if (mem.shares[u].member == ev->member) mem.shares[u].tainted = 1;
+static void watch(const struct brg_coord_event *ev, struct before before) {
+    if (ev->type == BRG_EV_REVOKE && before.open) {
+        for (uint32_t j = 0; j < BRG_JOBS_MAX; j++) {
+            for (uint32_t u = 0; u < SIM_UNITS_MAX; u++) {
+                struct share *share = &mem.shares[j][u];
+                if (share->member == ev->member && share->step > before.ended) share->tainted = 1;
+            }
         }
     }
     if (ev->type == BRG_EV_STOP) mem.stop_wanted[ev->run] = 1;
     if (ev->type == BRG_EV_RESUME) mem.stop_wanted[ev->run] = 0;
+    if (ev->type == BRG_EV_SWITCH) mem.next_code = sim_code_of(ev->scheme);
     for (uint32_t i = 0; i < acts.count; i++) {
         const struct brg_coord_action *a = &acts.items[i];
         if (a->type == BRG_ACT_SEND_TASK) BRG_ASSERT(!is_revoked(a->member));
+        if (a->type == BRG_ACT_ROUND) check_log();
         if (a->type != BRG_ACT_PERSIST_RUN) continue;
         const uint32_t state = machine.runs[brg_coord_run(&machine, a->run)].plan.state;
         if (mem.stop_wanted[a->run]) BRG_ASSERT(state != BRG_RUN_PAUSED);
@@ -327,11 +375,14 @@ static void watch(const struct brg_coord_event *ev, uint32_t phase_before) {
 
 static void step(struct brg_coord_event ev) {
     ev.now_ns = sim_now_ns;
-    const uint32_t phase_before = machine.rounds.phase;
+    const struct brg_rounds *r = &machine.rounds;
+    const struct before before = {.ended = r->ended,
+                                  .open = r->phase == BRG_PHASE_WAITING ||
+                                          r->phase == BRG_PHASE_COLLECTING};
     const int rc = brg_coord_step(&machine, &ev, &acts);
     brg_coord_check(&machine);
     if (rc != BRG_OK) return;
-    watch(&ev, phase_before);
+    watch(&ev, before);
     for (uint32_t i = 0; i < acts.count; i++) {
         if (acts.items[i].type <= BRG_ACT_PERSIST_CHECKPOINT) {
             sim_disk_keep(&machine, &acts.items[i]);
@@ -390,11 +441,11 @@ static void take_hello(const struct sim_msg *m, struct brg_coord_event *ev) {
 
 static void take_share(const struct sim_msg *m, struct brg_coord_event *ev) {
     ev->type = BRG_EV_SHARE;
-    const struct brg_progress *u = &machine.rounds.units[m->unit];
-    const int wanted = machine.rounds.phase == BRG_PHASE_COLLECTING &&
-                       m->run == machine.rounds.plan.run && m->step == machine.rounds.step &&
-                       u->state == BRG_UNIT_PULLING && u->puller == ev->member;
-    if (!wanted) return;
+    const struct brg_rounds *r = &machine.rounds;
+    if (m->run != r->plan.run || !brg_rounds_is_open(r, m->step) || m->unit >= r->unit_count)
+        return;
+    const struct brg_progress *u = &brg_rounds_job(r, m->step)->units[m->unit];
+    if (u->state != BRG_UNIT_PULLING || u->puller != ev->member) return;
     const struct brg_digest got = sim_share_digest(m->share);
     uint32_t k = 0;
     while (k < u->holder_count && u->holders[k] != ev->member) k++;
@@ -402,10 +453,11 @@ static void take_share(const struct sim_msg *m, struct brg_coord_event *ev) {
     ev->code = brg_digest_equal(&got, &u->digests[k]) ? BRG_OK : BRG_ECORRUPT;
     step(*ev);
     if (u->state != BRG_UNIT_HELD || u->puller != ev->member) return;
-    mem.shares[m->unit].step = m->step;
-    mem.shares[m->unit].member = ev->member;
-    mem.shares[m->unit].tainted = 0;
-    memcpy(mem.shares[m->unit].values, m->share, sizeof m->share);
+    struct share *share = &mem.shares[m->step % BRG_JOBS_MAX][m->unit];
+    share->step = m->step;
+    share->member = ev->member;
+    share->tainted = 0;
+    memcpy(share->values, m->share, sizeof m->share);
 }
 
 /* The member that this connection belongs to, or BRG_NOBODY. */
@@ -428,9 +480,10 @@ static void take(const struct sim_msg *m) {
     struct brg_coord_event ev = {.epoch = m->epoch,
                                  .session = m->session,
                                  .run = m->run,
+                                 .since = m->since,
                                  .step = m->step,
                                  .unit = m->unit,
-                                 .code = m->code,
+                                 .code = m->error,
                                  .digest = m->digest};
     if (m->kind == MSG_HELLO) {
         take_hello(m, &ev);
@@ -482,9 +535,10 @@ static void serve(const struct sim_msg *m) {
     if (m->kind == MSG_GET_DATA) {
         answer.kind = MSG_DATA;
     } else {
-        if (mem.version != m->step) return;
+        /* Of each model the newest. */
+        if (m->step < mem.applied || m->step >= mem.applied + sim_opt.models) return;
         answer.kind = MSG_PARAMS;
-        memcpy(answer.values, mem.params.values, sizeof answer.values);
+        memcpy(answer.values, mem.params[m->step % sim_opt.models].values, sizeof answer.values);
     }
     sim_transmit(answer);
 }

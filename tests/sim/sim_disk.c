@@ -17,7 +17,7 @@ static struct {
     } log[LOG_MAX];
     struct checkpoint {
         uint64_t step;
-        struct sim_params params;
+        struct sim_params params[SIM_MODELS_MAX];
         int complete;
     } checkpoints[CKPT_MAX];
     uint32_t log_count, checkpoint_count;
@@ -27,7 +27,7 @@ static struct {
 static struct record {
     struct brg_coord_action action;
     uint8_t key[BRG_KEY_BYTES];
-    uint32_t state;
+    uint32_t state, code;
     struct brg_token token;
 } batch[BATCH_MAX];
 static uint32_t batch_count;
@@ -59,20 +59,21 @@ void sim_log_truncate(uint64_t run, uint64_t step) {
 
 void sim_checkpoint_write(uint64_t run, uint64_t step, const struct sim_params *p, int complete) {
     BRG_ASSERT(files[run].checkpoint_count < CKPT_MAX);
-    files[run].checkpoints[files[run].checkpoint_count++] =
-        (struct checkpoint){.step = step, .params = *p, .complete = complete};
+    struct checkpoint *c = &files[run].checkpoints[files[run].checkpoint_count++];
+    *c = (struct checkpoint){.step = step, .complete = complete};
+    memcpy(c->params, p, sim_opt.models * sizeof *p);
 }
 
 /* The last checkpoint that has a record, then the log; whatever lies behind the last commit was
  * under way when the process died. */
-struct sim_params sim_restore(uint64_t run) {
-    struct sim_params p = sim_initial(run);
+void sim_restore(uint64_t run, struct sim_params *out) {
+    for (uint32_t k = 0; k < sim_opt.models; k++) out[k] = sim_initial(run, k);
     const uint64_t from = sim_disk.runs[run].checkpoint, to = sim_disk.runs[run].committed;
     int found = from == 0;
     for (uint32_t i = 0; i < files[run].checkpoint_count; i++) {
         const struct checkpoint *c = &files[run].checkpoints[i];
         if (c->step != from || !c->complete) continue;
-        p = c->params;
+        memcpy(out, c->params, sim_opt.models * sizeof *out);
         found = 1;
     }
     BRG_ASSERT(found);
@@ -86,9 +87,9 @@ struct sim_params sim_restore(uint64_t run) {
         uint32_t i = 0;
         while (i < kept && files[run].log[i].step != step) i++;
         BRG_ASSERT(i < kept); /* a committed step has its gradient */
-        p = sim_apply(&p, files[run].log[i].gradient);
+        struct sim_params *p = &out[brg_model_of_step(step, sim_opt.models)];
+        *p = sim_apply(p, files[run].log[i].gradient);
     }
-    return p;
 }
 
 /* ---- records ---- */
@@ -102,6 +103,8 @@ void sim_disk_keep(const struct brg_coord *machine, const struct brg_coord_actio
         r.token = machine->members.tokens[a->token];
     } else if (a->type == BRG_ACT_PERSIST_RUN) {
         r.state = machine->runs[brg_coord_run(machine, a->run)].plan.state;
+    } else if (a->type == BRG_ACT_PERSIST_CODE) {
+        r.code = sim_code_of(machine->rounds.scheme);
     }
     BRG_ASSERT(batch_count < BATCH_MAX);
     batch[batch_count++] = r;
@@ -152,6 +155,14 @@ void sim_disk_write(void) {
             sim_disk.runs[run].exists = 1;
             sim_disk.runs[run].state = r->state;
             break;
+        case BRG_ACT_PERSIST_CODE:
+            if (!sim_opt.durability_checkpoint) {
+                BRG_ASSERT(r->action.step == sim_disk.runs[run].committed); /* nothing in flight */
+            }
+            sim_disk.runs[run].code = r->code;
+            sim_disk.switched++;
+            sim_say("another code from here on", COORDINATOR, r->action.step);
+            break;
         case BRG_ACT_PERSIST_COMMIT: write_commit(run, r->action.step); break;
         case BRG_ACT_PERSIST_CHECKPOINT:
             sim_disk.runs[run].checkpoint = r->action.step;
@@ -180,8 +191,9 @@ void sim_plan(uint64_t run, struct brg_run_plan *plan) {
                                   .task_timeout_ns = 2000 * MS,
                                   .pull_timeout_ns = 400 * MS,
                                   .min_workers = sim_opt.min_workers,
+                                  .models = sim_opt.models,
                                   .state = sim_disk.runs[run].state,
-                                  .code = sim_opt.code};
+                                  .code = sim_opt.codes[0]};
 }
 
 void sim_disk_load(struct brg_coord *machine) {
@@ -255,8 +267,12 @@ void sim_disk_check_end(void) {
         if (sim_disk.runs[run].state == BRG_RUN_FINISHED) {
             BRG_ASSERT(sim_disk.runs[run].committed == sim_opt.steps);
         }
-        const struct sim_params got = sim_restore(run),
-                                want = sim_reference(run, sim_disk.runs[run].committed);
-        BRG_ASSERT(memcmp(&got, &want, sizeof got) == 0);
+        struct sim_params got[SIM_MODELS_MAX];
+        sim_restore(run, got);
+        for (uint32_t k = 0; k < sim_opt.models; k++) { /* every model, and none a step ahead */
+            const uint64_t version = sim_disk.runs[run].committed + k;
+            const struct sim_params want = sim_version(run, version);
+            BRG_ASSERT(memcmp(&got[version % sim_opt.models], &want, sizeof want) == 0);
+        }
     }
 }

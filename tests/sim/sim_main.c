@@ -11,30 +11,73 @@
 /* Two processes with one key have this long to find out which of them is the newer. */
 #define SETTLE_NS (5000 * MS)
 
-static uint64_t seed, steps_done, halts;
+static uint64_t seed, steps_done, halts, switched;
 
 /* A fault is off altogether in a third of the runs: what only shows without it, shows too. */
 static uint32_t rate(uint32_t max) {
     return sim_below(3) == 0 ? 0 : 1 + (uint32_t)sim_below(max);
 }
 
-static void draw_code(struct brg_code_spec *code) {
-    static const uint32_t kinds[] = {BRG_CODE_NONE, BRG_CODE_FRC, BRG_CODE_FRC, BRG_CODE_CYCLIC};
-    static const uint32_t policies[] = {BRG_POLICY_EARLY, BRG_POLICY_EARLY, BRG_POLICY_MINWAIT,
-                                        BRG_POLICY_PAPER};
+/* Any code; it may be one that does not exist. */
+static void draw_any_code(struct brg_code_spec *code) {
+    static const uint32_t kinds[] = {BRG_CODE_NONE,   BRG_CODE_FRC,    BRG_CODE_FRC,
+                                     BRG_CODE_CYCLIC, BRG_CODE_SR_SGC, BRG_CODE_SR_SGC,
+                                     BRG_CODE_M_SGC,  BRG_CODE_M_SGC,  BRG_CODE_SPECULATIVE};
     memset(code, 0, sizeof *code);
-    code->kind = kinds[sim_below(4)];
-    code->policy = policies[sim_below(4)];
-    code->mu_ppm = 1000000;
+    code->kind = kinds[sim_below(sizeof kinds / sizeof kinds[0])];
+    code->mu_ppm = (uint32_t)sim_below(3) * 500000;
     code->n = 1 + (uint32_t)sim_below(sim_below(8) == 0 ? 16 : 6);
-    code->s = code->kind == BRG_CODE_NONE ? 0 : (uint32_t)sim_below(code->n);
-    code->chunks = code->n * (1 + (uint32_t)sim_below(3));
     code->seed = sim_rng();
+    const int is_sequential = code->kind == BRG_CODE_SR_SGC || code->kind == BRG_CODE_M_SGC;
+    if (code->kind == BRG_CODE_FRC || code->kind == BRG_CODE_CYCLIC) {
+        code->s = (uint32_t)sim_below(code->n);
+    }
+    if (is_sequential) {
+        code->b = 1 + (uint32_t)sim_below(3);
+        code->w = code->kind == BRG_CODE_SR_SGC ? code->b * (1 + (uint32_t)sim_below(2)) + 1
+                                                : 2 + (uint32_t)sim_below(3);
+        code->lambda = sim_below(3) == 0 ? code->n : 1 + (uint32_t)sim_below(code->n);
+        if (code->kind == BRG_CODE_SR_SGC || code->lambda < code->n) {
+            code->base = sim_below(2) == 0 ? BRG_BASE_REPETITION : BRG_BASE_CYCLIC;
+        }
+    } else if (code->kind != BRG_CODE_CYCLIC) {
+        code->parts = (uint32_t)sim_below(4);
+    }
+    if (code->kind == BRG_CODE_FRC) code->delay = (uint32_t)sim_below(2);
+    if (code->kind != BRG_CODE_SPECULATIVE) code->rule = (uint32_t)sim_below(3);
+    code->policy = BRG_POLICY_EARLY + (uint32_t)sim_below(3);
+}
+
+/* 1 where `code` can be a run's of so many models and chunks. */
+static int is_usable(const struct brg_code_spec *code) {
+    return brg_scheme_check(code, NULL) == BRG_OK && brg_policy_check(code, NULL) == BRG_OK &&
+           brg_code_delay(code) < sim_opt.models && brg_scheme_size_bytes(code) <= 65536;
+}
+
+/* The codes of the runs: all for the same batch, so that a run can be switched between them. */
+static void draw_codes(void) {
+    enum { TRIES = 400, CHUNKS_MAX = 96 };
+    sim_opt.models = 1 + (uint32_t)sim_below(SIM_MODELS_MAX);
+    const uint32_t wanted = 1 + (uint32_t)sim_below(SIM_CODES_MAX);
+    uint32_t chunks = 0;
+    for (uint32_t i = 0; i < TRIES && sim_opt.code_count < wanted; i++) {
+        struct brg_code_spec code;
+        draw_any_code(&code);
+        code.chunks = chunks != 0 ? chunks : 1 + (uint32_t)sim_below(CHUNKS_MAX);
+        if (!is_usable(&code)) continue;
+        chunks = code.chunks;
+        sim_opt.codes[sim_opt.code_count++] = code;
+    }
+    if (sim_opt.code_count > 0) return;
+    sim_opt.codes[0] = (struct brg_code_spec){
+        .kind = BRG_CODE_NONE, .n = 2, .chunks = 4, .policy = BRG_POLICY_EARLY};
+    sim_opt.code_count = 1;
 }
 
 static void draw_options(void) {
     memset(&sim_opt, 0, sizeof sim_opt);
-    draw_code(&sim_opt.code);
+    draw_codes();
+    sim_opt.switches = rate(400);
     sim_opt.workers = 1 + (uint32_t)sim_below(SIM_WORKERS_MAX);
     sim_opt.runs = 1 + (uint32_t)sim_below(SIM_RUNS_MAX);
     sim_opt.steps = 3 + sim_below(SIM_STEPS_MAX - 3);
@@ -70,7 +113,7 @@ static void draw_calm(void) {
     draw_options();
     sim_opt.workers = 3 + (uint32_t)sim_below(3);
     sim_opt.runs = 1;
-    sim_opt.steps = 4;
+    sim_opt.steps = 4 + 2 * (sim_opt.models - 1);
     sim_opt.checkpoint_every = 2;
     sim_opt.delay_ms = 3;
     sim_opt.loss = sim_opt.copy = sim_opt.cut = sim_opt.bulk_cut = sim_opt.crash = 0;
@@ -155,13 +198,20 @@ static void heal(void) {
     sim_say("healed", 0, 0);
 }
 
+static void describe_code(const struct brg_code_spec *c) {
+    static const char *names[] = {"?", "none", "frc", "cyclic", "sr-sgc", "m-sgc", "speculative"};
+    printf("%s n %u s %u chunks %u base %u b %u w %u lambda %u parts %u delay %u rule %u policy %u "
+           "mu %u\n",
+           names[c->kind], c->n, c->s, c->chunks, c->base, c->b, c->w, c->lambda, c->parts,
+           c->delay, c->rule, c->policy, c->mu_ppm);
+}
+
 static void describe(void) {
-    static const char *codes[] = {"?", "none", "frc", "cyclic"};
     if (!sim_loud) return;
-    printf("%u workers, %u runs of %" PRIu64 " steps, %s n %u s %u policy %u, durability %s\n",
-           sim_opt.workers, sim_opt.runs, sim_opt.steps, codes[sim_opt.code.kind], sim_opt.code.n,
-           sim_opt.code.s, sim_opt.code.policy,
+    printf("%u workers, %u runs of %" PRIu64 " steps of %u models, durability %s\n",
+           sim_opt.workers, sim_opt.runs, sim_opt.steps, sim_opt.models,
            sim_opt.durability_checkpoint ? "checkpoint" : "step");
+    for (uint32_t i = 0; i < sim_opt.code_count; i++) describe_code(&sim_opt.codes[i]);
     printf("loss %u copy %u delay %u ms, bad %u mute %u twin of %u, run that cannot open %u%s\n",
            sim_opt.loss, sim_opt.copy, sim_opt.delay_ms, sim_opt.bad_worker, sim_opt.mute_worker,
            sim_opt.twin_of, sim_opt.broken_run, sim_opt.forgets ? ", the store forgets" : "");
@@ -201,6 +251,7 @@ static uint64_t run(void) {
     }
     sim_disk_check_end();
     steps_done += sim_steps_made();
+    switched += sim_disk.switched;
     return sim_trace;
 }
 
@@ -259,14 +310,17 @@ static int many(uint64_t n, uint64_t from) {
         all = brg_prng_mix(all, h, 0, 0);
         if (i % 16 != 0) continue;
         const uint64_t steps_before = steps_done, halts_before = halts;
+        const uint64_t switched_before = switched;
         const uint64_t again = random_run(from + i);
         BRG_ASSERT(again == h);
         steps_done = steps_before;
         halts = halts_before;
+        switched = switched_before;
     }
     printf("%" PRIu64 " passed, 0 failed\n%" PRIu64 " events, %" PRIu64 " steps committed, %" PRIu64
+           " codes replaced, %" PRIu64
            " stopped for a store that forgot\ndigest of all traces %016" PRIx64 "\n",
-           n, events, steps_done, halts, all);
+           n, events, steps_done, switched, halts, all);
     return 0;
 }
 

@@ -9,30 +9,39 @@ enum { SCHEME_BYTES = 1 << 16 };
 static union {
     double align;
     uint8_t bytes[SCHEME_BYTES];
-} scheme_memory;
-static int scheme_ready;
+} scheme_memory[SIM_CODES_MAX];
+static int scheme_ready[SIM_CODES_MAX];
 static struct sim_params reference[SIM_RUNS_MAX + 1][SIM_STEPS_MAX + 1];
-static uint64_t reference_count[SIM_RUNS_MAX + 1];
+static uint64_t reference_count[SIM_RUNS_MAX + 1]; /* entries 1 .. this are known */
 
-const struct brg_scheme *sim_scheme(void) {
-    struct brg_scheme *scheme = (struct brg_scheme *)(void *)scheme_memory.bytes;
-    if (!scheme_ready) {
-        BRG_ASSERT(brg_scheme_size_bytes(&sim_opt.code) <= sizeof scheme_memory);
-        const int rc = brg_scheme_init(scheme, sizeof scheme_memory, &sim_opt.code, NULL);
+const struct brg_scheme *sim_scheme(uint32_t code) {
+    BRG_ASSERT(code < sim_opt.code_count);
+    struct brg_scheme *scheme = (struct brg_scheme *)(void *)scheme_memory[code].bytes;
+    if (!scheme_ready[code]) {
+        BRG_ASSERT(brg_scheme_size_bytes(&sim_opt.codes[code]) <= SCHEME_BYTES);
+        const int rc = brg_scheme_init(scheme, SCHEME_BYTES, &sim_opt.codes[code], NULL);
         BRG_ASSERT(rc == BRG_OK);
-        scheme_ready = 1;
+        BRG_ASSERT(brg_scheme_unit_count(scheme) <= SIM_UNITS_MAX);
+        scheme_ready[code] = 1;
     }
     return scheme;
 }
 
+uint32_t sim_code_of(const struct brg_scheme *scheme) {
+    uint32_t code = 0;
+    while (code < sim_opt.code_count && sim_scheme(code) != scheme) code++;
+    BRG_ASSERT(code < sim_opt.code_count);
+    return code;
+}
+
 void sim_model_reset(void) {
-    scheme_ready = 0;
+    memset(scheme_ready, 0, sizeof scheme_ready);
     memset(reference_count, 0, sizeof reference_count);
 }
 
-struct sim_params sim_initial(uint64_t run) {
+struct sim_params sim_initial(uint64_t run, uint32_t model) {
     struct sim_params p;
-    for (uint32_t i = 0; i < SIM_DIM; i++) p.values[i] = (int64_t)(run * 1000 + i);
+    for (uint32_t i = 0; i < SIM_DIM; i++) p.values[i] = (int64_t)(run * 1000 + model * 100 + i);
     return p;
 }
 
@@ -66,21 +75,26 @@ struct sim_params sim_apply(const struct sim_params *p, const int64_t *gradient)
     return out;
 }
 
+struct sim_params sim_version(uint64_t run, uint64_t version) {
+    const uint64_t after = version + 1; /* the step before of the same model is models earlier */
+    if (after <= sim_opt.models) return sim_initial(run, (uint32_t)(version % sim_opt.models));
+    return sim_reference(run, after - sim_opt.models);
+}
+
 struct sim_params sim_reference(uint64_t run, uint64_t step) {
-    BRG_ASSERT(run >= 1 && run <= SIM_RUNS_MAX && step <= SIM_STEPS_MAX);
-    if (reference_count[run] == 0) {
-        reference[run][0] = sim_initial(run);
-        reference_count[run] = 1;
-    }
-    while (reference_count[run] <= step) {
-        const uint64_t next = reference_count[run];
+    BRG_ASSERT(run >= 1 && run <= SIM_RUNS_MAX && step >= 1 && step <= SIM_STEPS_MAX);
+    while (reference_count[run] < step) {
+        const uint64_t next = reference_count[run] + 1;
+        const struct sim_params before =
+            next <= sim_opt.models ? sim_initial(run, brg_model_of_step(next, sim_opt.models))
+                                   : reference[run][next - sim_opt.models];
         int64_t sum[SIM_DIM] = {0};
-        for (uint32_t c = 0; c < sim_opt.code.chunks; c++) {
+        for (uint32_t c = 0; c < sim_opt.codes[0].chunks; c++) {
             double g[SIM_DIM];
-            chunk_gradient(run, next, c, &reference[run][next - 1], g);
+            chunk_gradient(run, next, c, &before, g);
             for (uint32_t i = 0; i < SIM_DIM; i++) sum[i] += (int64_t)g[i];
         }
-        reference[run][next] = sim_apply(&reference[run][next - 1], sum);
+        reference[run][next] = sim_apply(&before, sum);
         reference_count[run]++;
     }
     return reference[run][step];

@@ -77,12 +77,23 @@ static void tend_keys(const struct brg_coord *machine) {
     sim_coordinator_feed((struct brg_coord_event){.type = BRG_EV_REVOKE, .member = member});
 }
 
+/* Another code for the run under way, now and then: what a tuner would find out. */
+static void tend_codes(const struct brg_coord *machine) {
+    if (sim_healed || sim_opt.code_count < 2 || !sim_chance(sim_opt.switches)) return;
+    if (machine->rounds.phase == BRG_PHASE_IDLE) return;
+    sim_coordinator_feed(
+        (struct brg_coord_event){.type = BRG_EV_SWITCH,
+                                 .run = machine->rounds.plan.run,
+                                 .scheme = sim_scheme((uint32_t)sim_below(sim_opt.code_count))});
+}
+
 void sim_operate(const struct brg_coord *machine) {
     if (sim_disk.token_count == 0) {
         make_tokens();
         return;
     }
     tend_keys(machine);
+    tend_codes(machine);
     if (tend_runs() || sim_healed) return;
     if (!sim_chance(sim_opt.pauses)) return;
     const uint64_t run = 1 + sim_below(sim_opt.runs), what = sim_below(10);

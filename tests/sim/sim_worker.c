@@ -3,17 +3,31 @@
 
 #include <string.h>
 
+enum {
+    PARAMS_MAX = 16,
+    SHARES_MAX = BRG_WORKER_SHARES_MAX + 1, /* a new one comes before the machine says what goes */
+    TASKS_MAX = 64,
+};
+
 static struct node {
     struct brg_worker machine;
     int up, replaced; /* replaced: a newer process has its key */
     uint32_t incarnation;
-    uint64_t timer_id, params_version, job_id;
-    struct sim_params params;
+    uint64_t timer_id, job_id;
+    struct {
+        uint64_t version; /* BRG_WORKER_NO_PARAMS: a free place */
+        struct sim_params params;
+    } params[PARAMS_MAX];
     struct {
         uint64_t run, step;
         uint32_t unit, used;
         double values[SIM_DIM];
-    } shares[BRG_WORKER_SHARES_MAX];
+    } shares[SHARES_MAX];
+    struct { /* what the last tasks were about, in a ring */
+        uint64_t epoch, since, step;
+        uint32_t unit, code;
+    } tasks[TASKS_MAX];
+    uint32_t task_count;
     uint64_t seen_run, seen_step; /* proof of the highest commit; dies with the process */
 } nodes[SIM_NODES_MAX];
 static uint64_t actions_done;
@@ -63,17 +77,17 @@ static struct sim_msg from(uint32_t id, uint32_t kind, const struct brg_worker_a
                             .epoch = nodes[id].machine.epoch,
                             .session = nodes[id].machine.config.session,
                             .run = a->run,
+                            .since = a->since,
                             .step = a->step,
                             .unit = a->unit,
                             .attempt = a->attempt,
-                            .code = a->code};
+                            .error = a->code};
 }
 
 static uint32_t find_share(const struct node *n, const struct brg_worker_action *a) {
     uint32_t i = 0;
-    while (i < BRG_WORKER_SHARES_MAX &&
-           !(n->shares[i].used && n->shares[i].run == a->run && n->shares[i].step == a->step &&
-             n->shares[i].unit == a->unit)) {
+    while (i < SHARES_MAX && !(n->shares[i].used && n->shares[i].run == a->run &&
+                               n->shares[i].step == a->step && n->shares[i].unit == a->unit)) {
         i++;
     }
     return i;
@@ -82,7 +96,7 @@ static uint32_t find_share(const struct node *n, const struct brg_worker_action 
 static void send_about_share(uint32_t id, uint32_t kind, const struct brg_worker_action *a) {
     struct sim_msg m = from(id, kind, a);
     const uint32_t i = find_share(&nodes[id], a);
-    BRG_ASSERT(i < BRG_WORKER_SHARES_MAX); /* the machine says only what is held */
+    BRG_ASSERT(i < SHARES_MAX); /* the machine says only what is held */
     m.digest = sim_share_digest(nodes[id].shares[i].values);
     memcpy(m.share, nodes[id].shares[i].values, sizeof m.share);
     const int broken = id == sim_opt.bad_worker && !sim_healed && sim_chance(300);
@@ -90,17 +104,63 @@ static void send_about_share(uint32_t id, uint32_t kind, const struct brg_worker
     sim_transmit(m);
 }
 
+/* What is at hand of a version, or NULL. */
+static const struct sim_params *find_params(const struct node *n, uint64_t version) {
+    for (uint32_t i = 0; i < PARAMS_MAX; i++) {
+        if (n->params[i].version == version) return &n->params[i].params;
+    }
+    return NULL;
+}
+
+static void drop_params(struct node *n, uint64_t version) {
+    for (uint32_t i = 0; i < PARAMS_MAX; i++) {
+        if (version == UINT64_MAX || n->params[i].version == version) {
+            n->params[i].version = BRG_WORKER_NO_PARAMS;
+        }
+    }
+}
+
+static void keep_params(struct node *n, const struct sim_msg *m) {
+    drop_params(n, m->step);
+    uint32_t i = 0;
+    while (i < PARAMS_MAX && n->params[i].version != BRG_WORKER_NO_PARAMS) i++;
+    BRG_ASSERT(i < PARAMS_MAX);
+    n->params[i].version = m->step;
+    memcpy(n->params[i].params.values, m->values, sizeof m->values);
+}
+
+static void drop_shares(struct node *n, const struct brg_worker_action *a) {
+    for (uint32_t i = 0; i < SHARES_MAX; i++) {
+        const int goes = a->type == BRG_WACT_DROP_SHARES
+                             ? n->shares[i].step <= a->step
+                             : n->shares[i].step == a->step && n->shares[i].unit == a->unit;
+        if (goes) memset(&n->shares[i], 0, sizeof n->shares[i]);
+    }
+}
+
+/* What the task that the machine takes up now is made of. */
+static uint32_t code_of(const struct node *n, const struct brg_worker_action *a) {
+    for (uint32_t i = 0; i < TASKS_MAX; i++) {
+        if (n->tasks[i].epoch == n->machine.epoch && n->tasks[i].since == a->since &&
+            n->tasks[i].step == a->step && n->tasks[i].unit == a->unit)
+            return n->tasks[i].code;
+    }
+    BRG_ASSERT(0 && "a task that never came");
+    return 0;
+}
+
 static void compute(uint32_t id, const struct brg_worker_action *a) {
     struct node *n = &nodes[id];
-    BRG_ASSERT(n->params_version == a->step - 1);
-    const struct sim_params want = sim_reference(a->run, a->step - 1);
-    BRG_ASSERT(memcmp(&n->params, &want, sizeof want) == 0); /* never stale parameters */
+    const struct sim_params want = sim_version(a->run, a->step - 1),
+                            *have = find_params(n, a->step - 1);
+    BRG_ASSERT(have != NULL && memcmp(have, &want, sizeof want) == 0); /* never stale ones */
     uint64_t work_ns = (5 + sim_below(40)) * MS;
     if (!sim_healed && sim_chance(sim_opt.straggle)) work_ns *= 50;
     if (!sim_healed && sim_chance(sim_opt.hang)) work_ns = 30000 * MS; /* it beats, and no more */
     n->job_id++;
     struct sim_msg m = from(id, 0, a);
-    m.code = id == sim_opt.bad_worker && !sim_healed && sim_chance(100) ? BRG_ENOMEM : BRG_OK;
+    m.error = id == sim_opt.bad_worker && !sim_healed && sim_chance(100) ? BRG_ENOMEM : BRG_OK;
+    m.code = code_of(n, a);
     sim_push((struct sim_event){.at_ns = sim_now_ns + work_ns,
                                 .kind = SIM_COMPUTED,
                                 .node = id,
@@ -135,8 +195,9 @@ static void perform(uint32_t id, const struct brg_worker_action *a) {
     case BRG_WACT_FETCH_PARAMS: sim_transmit(from(id, MSG_GET_PARAMS, a)); break;
     case BRG_WACT_COMPUTE: compute(id, a); break;
     case BRG_WACT_CANCEL: n->job_id++; break;
-    case BRG_WACT_DROP_SHARES: memset(n->shares, 0, sizeof n->shares); break;
-    case BRG_WACT_DROP_PARAMS: n->params_version = UINT64_MAX; break;
+    case BRG_WACT_DROP_SHARES:
+    case BRG_WACT_DROP_SHARE: drop_shares(n, a); break;
+    case BRG_WACT_DROP_PARAMS: drop_params(n, a->step); break;
     case BRG_WACT_EXIT: {
         n->up = 0;
         sim_say(a->code == BRG_EPERM ? "worker sent away" : "worker leaves", id, 0);
@@ -166,7 +227,7 @@ void sim_worker_start(uint32_t id) {
     memset(n, 0, sizeof *n);
     n->incarnation = incarnation;
     n->up = 1;
-    n->params_version = UINT64_MAX;
+    drop_params(n, UINT64_MAX);
     const struct brg_worker_config config = {.hello_every_ns = 150 * MS,
                                              .fetch_retry_ns = 250 * MS,
                                              .session = (sim_now_ns + 1) * 16 + id};
@@ -192,6 +253,8 @@ void sim_worker_deliver(const struct sim_msg *m) {
     if (m->session != n->machine.config.session) return; /* that connection is gone */
     struct brg_worker_event ev = {
         .epoch = m->epoch, .run = m->run, .step = m->step, .unit = m->unit, .attempt = m->attempt};
+    ev.round = m->round;
+    ev.since = m->since;
     switch (m->kind) {
     case MSG_WELCOME:
         ev.type = BRG_WEV_WELCOME;
@@ -199,11 +262,21 @@ void sim_worker_deliver(const struct sim_msg *m) {
         break;
     case MSG_REFUSED:
         ev.type = BRG_WEV_REFUSED;
-        n->replaced = m->code == BRG_REFUSED_SAME_KEY;
+        n->replaced = m->error == BRG_REFUSED_SAME_KEY;
         break;
     case MSG_REHELLO: ev.type = BRG_WEV_REHELLO; break;
-    case MSG_RUN: ev.type = BRG_WEV_RUN; break;
-    case MSG_TASK: ev.type = BRG_WEV_TASK; break;
+    case MSG_RUN:
+        ev.type = BRG_WEV_RUN;
+        ev.models = sim_opt.models;
+        break;
+    case MSG_TASK:
+        ev.type = BRG_WEV_TASK;
+        n->tasks[n->task_count % TASKS_MAX].epoch = m->epoch;
+        n->tasks[n->task_count % TASKS_MAX].since = m->since;
+        n->tasks[n->task_count % TASKS_MAX].step = m->step;
+        n->tasks[n->task_count % TASKS_MAX].unit = m->unit;
+        n->tasks[n->task_count++ % TASKS_MAX].code = m->code;
+        break;
     case MSG_COMMIT:
         ev.type = BRG_WEV_COMMIT;
         if (!sim_opt.durability_checkpoint && (m->run != n->seen_run || m->step > n->seen_step)) {
@@ -219,11 +292,9 @@ void sim_worker_deliver(const struct sim_msg *m) {
         ev.type = BRG_WEV_DATA;
         break;
     case MSG_PARAMS:
-        /* The shell keeps only what it fetches now: this epoch, this run, the version wanted. */
+        /* The shell keeps only what it has asked for in this epoch and run. */
         if (m->epoch != n->machine.epoch || m->run != n->machine.run) return;
-        if (n->machine.task_step != m->step + 1) return;
-        n->params_version = m->step;
-        memcpy(n->params.values, m->values, sizeof n->params.values);
+        keep_params(n, m);
         ev.type = BRG_WEV_PARAMS;
         break;
     default: BRG_ASSERT(0 && "a message that the coordinator does not send");
@@ -235,21 +306,22 @@ static void computed(const struct sim_event *e) {
     struct node *n = &nodes[e->node];
     if (e->id != n->job_id) return; /* cancelled */
     const struct sim_msg *m = &e->msg;
-    if (m->code == BRG_OK) {
+    if (m->error == BRG_OK) {
         uint32_t i = 0;
-        while (i < BRG_WORKER_SHARES_MAX && n->shares[i].used) i++;
-        BRG_ASSERT(i < BRG_WORKER_SHARES_MAX);
+        while (i < SHARES_MAX && n->shares[i].used) i++;
+        BRG_ASSERT(i < SHARES_MAX);
         n->shares[i].run = m->run;
         n->shares[i].step = m->step;
         n->shares[i].unit = m->unit;
         n->shares[i].used = 1;
-        sim_share(sim_scheme(), m->run, m->step, m->unit, &n->params, n->shares[i].values);
+        const struct sim_params params = sim_version(m->run, m->step - 1); /* as COMPUTE checked */
+        sim_share(sim_scheme(m->code), m->run, m->step, m->unit, &params, n->shares[i].values);
     }
     feed(e->node, (struct brg_worker_event){.type = BRG_WEV_COMPUTED,
                                             .run = m->run,
                                             .step = m->step,
                                             .unit = m->unit,
-                                            .code = m->code});
+                                            .code = m->error});
 }
 
 void sim_worker_event(const struct sim_event *e) {

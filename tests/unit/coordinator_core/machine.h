@@ -24,10 +24,10 @@ static struct machine {
     struct brg_coord c;
     struct brg_coord_actions out;
     uint64_t now_ns, epoch;
-    union {
+    union scheme_memory {
         double align;
         uint8_t bytes[1 << 16];
-    } scheme;
+    } scheme, other; /* of opened(); of switch_to() */
 } machine;
 
 static inline int step(struct brg_coord_event ev) {
@@ -113,16 +113,29 @@ static inline int say(uint32_t slot, struct brg_coord_event ev) {
     return step(ev);
 }
 
+/* The unit of the task that the member has, the first of several; BRG_NO_UNIT for none. */
+static inline uint32_t task_of(uint32_t slot) {
+    return member(slot)->task_count > 0 ? member(slot)->tasks[0].unit : BRG_NO_UNIT;
+}
+
+/* How far a unit of a step has come. */
+static inline const struct brg_progress *unit_of(uint64_t step_number, uint32_t unit) {
+    const struct brg_job *job = brg_rounds_job(&machine.c.rounds, step_number);
+    assert_non_null(job);
+    return &job->units[unit];
+}
+
 static inline void beat(uint32_t slot) {
     const struct brg_coord_event ev = {.type = BRG_EV_BEAT,
                                        .run = machine.c.rounds.plan.run,
-                                       .step = member(slot)->task_step,
-                                       .unit = member(slot)->task_unit};
+                                       .step = member(slot)->tasks[0].step,
+                                       .unit = task_of(slot)};
     assert_int_equal(say(slot, ev), BRG_OK);
 }
 
 static inline struct brg_coord_event about(uint32_t type, uint64_t step_number, uint32_t unit) {
-    struct brg_coord_event ev = {.type = type, .run = 1, .step = step_number, .unit = unit};
+    struct brg_coord_event ev = {
+        .type = type, .run = 1, .since = machine.c.rounds.since, .step = step_number, .unit = unit};
     memset(ev.digest.bytes, (int)(unit + 1), sizeof ev.digest.bytes);
     return ev;
 }
@@ -146,6 +159,7 @@ static inline struct brg_run_plan plan_of(uint64_t run, uint32_t kind, uint32_t 
                                  .task_timeout_ns = TASK_TIMEOUT_NS,
                                  .pull_timeout_ns = PULL_TIMEOUT_NS,
                                  .min_workers = 1,
+                                 .models = 1,
                                  .code = {.kind = kind,
                                           .n = n,
                                           .s = s,
@@ -163,9 +177,15 @@ static inline uint32_t run_state(uint64_t run) {
     return machine.c.runs[brg_coord_run(&machine.c, run)].plan.state;
 }
 
+static inline const struct brg_scheme *build(union scheme_memory *memory,
+                                             const struct brg_code_spec *code) {
+    struct brg_scheme *scheme = (struct brg_scheme *)(void *)memory->bytes;
+    assert_int_equal(brg_scheme_init(scheme, sizeof *memory, code, NULL), BRG_OK);
+    return scheme;
+}
+
 static inline void opened(uint64_t run, uint64_t committed, const struct brg_code_spec *code) {
-    struct brg_scheme *scheme = (struct brg_scheme *)(void *)machine.scheme.bytes;
-    assert_int_equal(brg_scheme_init(scheme, sizeof machine.scheme, code, NULL), BRG_OK);
+    const struct brg_scheme *scheme = build(&machine.scheme, code);
     must((struct brg_coord_event){
         .type = BRG_EV_OPENED, .run = run, .step = committed, .scheme = scheme});
 }
@@ -173,6 +193,12 @@ static inline void opened(uint64_t run, uint64_t committed, const struct brg_cod
 static inline void open_run(const struct brg_run_plan *plan) {
     assert_int_equal(submit(plan), BRG_OK);
     opened(plan->run, 0, &plan->code);
+}
+
+/* Another code for run 1; what comes of it. */
+static inline int switch_to(const struct brg_code_spec *code) {
+    return step((struct brg_coord_event){
+        .type = BRG_EV_SWITCH, .run = 1, .scheme = build(&machine.other, code)});
 }
 
 static inline void wish(uint32_t type, uint64_t run, int rc) {

@@ -58,7 +58,7 @@ static void rounds_second_copy_of_done__changes_nothing(void **state) {
     done(0, 1, 0);
     done(0, 1, 0);
     assert_int_equal(count(BRG_ACT_PULL), 0);
-    assert_int_equal(machine.c.rounds.units[0].holder_count, 1);
+    assert_int_equal(unit_of(1, 0)->holder_count, 1);
 }
 
 static void rounds_second_copy_of_a_share__does_not_count(void **state) {
@@ -69,7 +69,7 @@ static void rounds_second_copy_of_a_share__does_not_count(void **state) {
     deliver(0, 1, 0);
     share(0, 1, 0, BRG_OK);
     assert_int_equal(count(BRG_ACT_DECODE), 0);
-    assert_int_equal(machine.c.rounds.units[1].state, BRG_UNIT_OPEN);
+    assert_int_equal(unit_of(1, 1)->state, BRG_UNIT_OPEN);
 }
 
 static void rounds_share_nobody_asked_for__does_not_count(void **state) {
@@ -78,11 +78,11 @@ static void rounds_share_nobody_asked_for__does_not_count(void **state) {
     attach(2);
     open_run(&plan);
     share(0, 1, 0, BRG_OK); /* before its DONE */
-    assert_int_equal(machine.c.rounds.units[0].state, BRG_UNIT_OPEN);
+    assert_int_equal(unit_of(1, 0)->state, BRG_UNIT_OPEN);
     done(0, 1, 0);
     share(1, 1, 0, BRG_OK); /* by somebody else */
     share(0, 2, 0, BRG_OK); /* of another step */
-    assert_int_equal(machine.c.rounds.units[0].state, BRG_UNIT_PULLING);
+    assert_int_equal(unit_of(1, 0)->state, BRG_UNIT_PULLING);
 }
 
 static void rounds_done_out_of_range__is_a_protocol_error(void **state) {
@@ -143,7 +143,7 @@ static void rounds_frc__ends_with_one_share_of_each_group(void **state) {
     open_run(&plan);
     assert_int_equal(count(BRG_ACT_SEND_TASK), 4);
     assert_int_equal(machine.c.rounds.unit_count, 2);
-    for (uint32_t i = 0; i < 4; i++) assert_int_equal(member(i)->task_unit, i % 2);
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(task_of(i), i % 2);
     deliver(0, 1, 0);
     done(2, 1, 0);
     assert_int_equal(count(BRG_ACT_PULL), 0); /* the group's share is here: no second transfer */

@@ -5,10 +5,6 @@
     (500 * BRG_NS_PER_MS) /* a worker that does not know of its task gets it again                 \
                            */
 
-static uint32_t task_of(uint32_t slot) {
-    return member(slot)->task_unit;
-}
-
 static void beat_all(uint32_t n) {
     for (uint32_t i = 0; i < n; i++) beat(i);
 }
@@ -160,8 +156,8 @@ static void rounds_two_slow_lines__each_get_time_enough_in_the_end(void **state)
         had++;
         wait_ns(PULL_TIMEOUT_NS);
         beat_all(2);
-        if (machine.c.rounds.units[0].puller != asked) had = 0;
-        asked = machine.c.rounds.units[0].puller;
+        if (unit_of(1, 0)->puller != asked) had = 0;
+        asked = unit_of(1, 0)->puller;
         if (had > longest) longest = had;
     }
     assert_true(longest >= 7);
@@ -295,7 +291,7 @@ static void rounds_revoked_members_share__is_not_used(void **state) {
     open_run(&plan);
     deliver(0, 1, 0);
     must((struct brg_coord_event){.type = BRG_EV_REVOKE, .member = 0});
-    assert_int_equal(machine.c.rounds.units[0].state, BRG_UNIT_OPEN);
+    assert_int_equal(unit_of(1, 0)->state, BRG_UNIT_OPEN);
     deliver(1, 1, 1);
     assert_int_equal(count(BRG_ACT_DECODE), 0);
     assert_int_equal(task_of(1), 0); /* computed once more, by one that is trusted */
@@ -323,7 +319,7 @@ static void rounds_new_process_of_a_member__holds_nothing_of_the_old_one(void **
     all_but_the_first(2);
     done(0, 1, 0);
     hello(1, 10);
-    assert_int_equal(machine.c.rounds.units[0].holder_count, 0);
+    assert_int_equal(unit_of(1, 0)->holder_count, 0);
     assert_int_equal(count(BRG_ACT_SEND_RUN), 1);
     assert_int_equal(count(BRG_ACT_SEND_TASK), 1); /* unit 0, to whoever is idle */
 }
@@ -332,11 +328,11 @@ static void rounds_new_process_of_a_member__holds_nothing_of_the_old_one(void **
 static void work_honestly(uint32_t slot) {
     const struct brg_rounds *r = &machine.c.rounds;
     if (!brg_members_is_here(member(slot))) return;
-    if (task_of(slot) != BRG_NO_UNIT) done(slot, r->step, task_of(slot));
-    for (uint32_t u = 0; u < r->unit_count && r->phase == BRG_PHASE_COLLECTING; u++) {
-        const struct brg_progress *unit = &r->units[u];
+    if (task_of(slot) != BRG_NO_UNIT) done(slot, member(slot)->tasks[0].step, task_of(slot));
+    for (uint32_t u = 0; u < r->unit_count && brg_rounds_is_open(r, r->newest); u++) {
+        const struct brg_progress *unit = unit_of(r->newest, u);
         if (unit->state == BRG_UNIT_PULLING && unit->puller == slot)
-            share(slot, r->step, u, BRG_OK);
+            share(slot, r->newest, u, BRG_OK);
     }
 }
 
@@ -362,9 +358,10 @@ static void rounds_any_message_of_a_member__is_survived(void **state) {
         struct brg_coord_event ev = hello_event((uint32_t)(1 + r[0] % 4), i % 16 == 0 ? 0 : i);
         ev.type = types[r[2] % 6];
         ev.run = values[r[3] % 7];
-        ev.step = r[3] % 2 == 0 ? machine.c.rounds.step : values[r[4] % 7];
+        ev.step = r[3] % 2 == 0 ? machine.c.rounds.newest : values[r[4] % 7];
         ev.unit = (uint32_t)values[r[5] % 7];
         ev.code = (int32_t)(r[6] % 16) - 14;
+        ev.since = machine.c.rounds.since + (r[5] % 32 == 0) - (r[5] % 32 == 1);
         ev.bytes = values[r[6] % 7];
         ev.digest.bytes[0] = (uint8_t)(r[7] % 2);
         ev.member = (uint32_t)(r[0] % 5);
@@ -374,7 +371,7 @@ static void rounds_any_message_of_a_member__is_survived(void **state) {
         const int rc = step(ev);
         assert_true(rc == BRG_OK || rc == BRG_EPROTO);
         if (i % 4 == 0) work_honestly((uint32_t)(r[2] % 4));
-        if (machine.c.rounds.phase == BRG_PHASE_DECODING) commit(machine.c.rounds.step);
+        if (machine.c.rounds.decoding != 0) commit(machine.c.rounds.decoding);
     }
     assert_true(machine.c.rounds.committed > 100); /* and steps are made nonetheless */
 }

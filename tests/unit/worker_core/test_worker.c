@@ -68,14 +68,15 @@ static void attach(struct fixture *f, uint64_t epoch) {
 /* Attached, with the data of the run at hand. */
 static void take_run(struct fixture *f, uint64_t epoch) {
     attach(f, epoch);
-    STEP(f, .type = BRG_WEV_RUN, .epoch = epoch, .run = RUN);
+    STEP(f, .type = BRG_WEV_RUN, .epoch = epoch, .run = RUN, .models = 1);
     assert_non_null(find(f, BRG_WACT_FETCH_DATA));
     STEP(f, .type = BRG_WEV_DATA, .run = RUN);
 }
 
+/* In a run of one model a round is a step. */
 static void task(struct fixture *f, uint64_t epoch, uint64_t step_number, uint32_t unit) {
-    STEP(f, .type = BRG_WEV_TASK, .epoch = epoch, .run = RUN, .step = step_number, .unit = unit,
-         .attempt = 1);
+    STEP(f, .type = BRG_WEV_TASK, .epoch = epoch, .run = RUN, .round = step_number, .since = 1,
+         .step = step_number, .unit = unit, .attempt = 1);
 }
 
 /* Computes unit `unit` of `step_number` to its end. */
@@ -153,7 +154,7 @@ static void worker_refused_for_good__leaves(void **state) {
 static void worker_task__fetches_then_computes_then_says_so(void **state) {
     struct fixture *f = *state;
     attach(f, 5);
-    STEP(f, .type = BRG_WEV_RUN, .epoch = 5, .run = RUN);
+    STEP(f, .type = BRG_WEV_RUN, .epoch = 5, .run = RUN, .models = 1);
     task(f, 5, 1, 3);
     assert_non_null(find(f, BRG_WACT_FETCH_DATA));
     assert_int_equal(find(f, BRG_WACT_FETCH_PARAMS)->step, 0);
@@ -204,7 +205,8 @@ static void worker_same_task_again__is_computed_once_and_answered_each_time(void
     assert_true(is_quiet(f)); /* still at it */
     STEP(f, .type = BRG_WEV_COMPUTED, .run = RUN, .step = 1, .unit = 3);
     for (uint32_t i = 2; i < 5; i++) {
-        STEP(f, .type = BRG_WEV_TASK, .epoch = 5, .run = RUN, .step = 1, .unit = 3, .attempt = i);
+        STEP(f, .type = BRG_WEV_TASK, .epoch = 5, .run = RUN, .round = 1, .since = 1, .step = 1,
+             .unit = 3, .attempt = i);
         assert_null(find(f, BRG_WACT_COMPUTE));
         assert_int_equal(find(f, BRG_WACT_SEND_DONE)->attempt, i);
     }
@@ -225,7 +227,7 @@ static void worker_newer_task__cancels_the_older_one(void **state) {
     assert_true(is_quiet(f));
     task(f, 5, 1, 3); /* late on the way */
     assert_true(is_quiet(f));
-    assert_int_equal(f->w.task_step, 2);
+    assert_int_equal(f->w.tasks[0].step, 2);
 }
 
 static void worker_other_unit_of_the_step__keeps_the_share_it_holds(void **state) {
@@ -286,7 +288,7 @@ static void worker_release__drops_all_of_the_run(void **state) {
 static void worker_run_that_cannot_be_worked_on__answers_its_tasks(void **state) {
     struct fixture *f = *state;
     attach(f, 5);
-    STEP(f, .type = BRG_WEV_RUN, .epoch = 5, .run = RUN);
+    STEP(f, .type = BRG_WEV_RUN, .epoch = 5, .run = RUN, .models = 1);
     STEP(f, .type = BRG_WEV_DATA, .run = RUN, .code = BRG_EINVAL);
     assert_true(is_quiet(f)); /* nobody waits for anything yet */
     for (uint64_t n = 1; n < 3; n++) {
@@ -340,7 +342,7 @@ static void worker_newer_epoch__starts_afresh_after_a_new_hello(void **state) {
     assert_non_null(find(f, BRG_WACT_DROP_SHARES));
     assert_non_null(find(f, BRG_WACT_DROP_PARAMS));
     assert_int_equal(f->w.run, 0);
-    STEP(f, .type = BRG_WEV_RUN, .epoch = 6, .run = RUN, .has_data = 1);
+    STEP(f, .type = BRG_WEV_RUN, .epoch = 6, .run = RUN, .has_data = 1, .models = 1);
     assert_true(is_quiet(f)); /* the data set is the same */
 }
 
@@ -419,12 +421,18 @@ static void worker_nonsense_task__is_the_coordinators_fault(void **state) {
     take_run(f, 5);
     const struct brg_worker before = f->w;
     struct brg_worker_event ev = {.type = BRG_WEV_TASK, .epoch = 5, .run = RUN, .unit = 1};
+    ev.round = ev.since = 1;
     assert_int_equal(step(f, ev), BRG_EPROTO);
     ev.step = 1;
     ev.unit = BRG_WORKER_NO_UNIT;
     assert_int_equal(step(f, ev), BRG_EPROTO);
     ev.unit = 1;
     ev.run = 0;
+    assert_int_equal(step(f, ev), BRG_EPROTO);
+    ev.run = RUN;
+    ev.since = 0;
+    assert_int_equal(step(f, ev), BRG_EPROTO);
+    ev.since = 2; /* a round of before the code was in force */
     assert_int_equal(step(f, ev), BRG_EPROTO);
     assert_memory_equal(&before, &f->w, sizeof before);
 }
@@ -447,6 +455,9 @@ static void worker_any_events__keep_the_invariants(void **state) {
                 .step = brg_prng_below(&g, 5),
                 .unit = (uint32_t)brg_prng_below(&g, 3),
                 .code = brg_prng_below(&g, 4) == 0 ? BRG_EINVAL : BRG_OK,
+                .round = i / 20 + brg_prng_below(&g, 3),
+                .since = 1 + i / 100,
+                .models = 1 + (uint32_t)brg_prng_below(&g, 8),
                 .beat_ns = 100 * MS,
                 .retry = 1,
                 .has_data = (uint32_t)brg_prng_below(&g, 2),
