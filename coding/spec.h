@@ -16,10 +16,9 @@
 #include "base/base.h"
 
 #define BRG_CODE_WORKERS_MAX 1024u /* positions a code is laid out for */
-#define BRG_CODE_CHUNKS_MAX                                                                        \
-    65536u                          /* of a batch; whoever stores or sends chunks may allow fewer  \
-                                     */
-#define BRG_RECIPE_CHUNKS_MAX 1024u /* of one share */
+/* Chunks of a batch; whoever stores or sends them may allow fewer. */
+#define BRG_CODE_CHUNKS_MAX 65536u
+#define BRG_RECIPE_CHUNKS_MAX 1024u /* chunks of one share */
 #define BRG_CODE_PARTS_MAX 8u
 #define BRG_CODE_WINDOW_MAX 32u /* w, in rounds */
 #define BRG_MODELS_MAX 8u       /* of one run; so T, which is below it, is at most 7 */
