@@ -4,8 +4,12 @@
 first_ns=brg$$a second_ns=brg$$b
 
 end_machines() {
-    local status=$? ns
-    for ns in "$first_ns" "$second_ns"; do ip netns del "$ns" 2>/dev/null || true; done
+    local status=$? ns pid
+    for ns in "$first_ns" "$second_ns"; do
+        # Whatever runs in there is ours, and would outlive the namespace's name.
+        for pid in $(ip netns pids "$ns" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null || true; done
+        ip netns del "$ns" 2>/dev/null || true
+    done
     (exit "$status")
     clean_up
 }

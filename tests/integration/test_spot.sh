@@ -57,9 +57,13 @@ put azure events "$(azure_event Preempt Scheduled vm_2 31)"
 put azure skew 0
 sleep 2.5 # two looks: there is nothing to see of what does not happen
 process_gone "${workers[on-azure]}" && fail "a worker has left because of another machine's notice"
+kill -STOP "$coordinator" # so that the hand-over is not done before the signal comes
 put azure events "$(azure_event Preempt Scheduled vm_1 31)"
 wait_for_line 10 on-azure 'spot: leaving: Azure has announced Preempt for this machine'
-kill -TERM "${workers[on-azure]}" 2>/dev/null || true
+kill -TERM "${workers[on-azure]}"
+wait_for_line 5 on-azure 'signal: told to stop, as the notice said: still handing over'
+process_gone "${workers[on-azure]}" && fail "the cloud's signal cut the hand-over short"
+kill -CONT "$coordinator"
 preempted on-azure 0 'Azure has announced Preempt for this machine'
 grep -q 'told to stop again' "$work/on-azure.log" && fail "the cloud's signal counted as the second"
 
