@@ -164,6 +164,7 @@ int brg_cli_generate(int argc, char **argv);
 int brg_cli_keygen(int argc, char **argv);
 int brg_cli_pause(int argc, char **argv);
 int brg_cli_resume(int argc, char **argv);
+int brg_cli_run(int argc, char **argv);
 int brg_cli_runs(int argc, char **argv);
 int brg_cli_status(int argc, char **argv);
 int brg_cli_stop(int argc, char **argv);

@@ -9,7 +9,7 @@
 struct group {
     const char *title;
     uint32_t count;
-    struct brg_cli_word words[8];
+    struct brg_cli_word words[12];
 };
 
 static const struct group groups[] = {
@@ -19,7 +19,7 @@ static const struct group groups[] = {
       {"worker", "join a coordinator and compute for it", brg_cli_worker},
       {"check", "see whether this machine is ready, and what a join URL leads to", brg_cli_check}}},
     {"Runs",
-     8,
+     9,
      {{"validate", "check a run file, explain its keys, predict memory and traffic",
        brg_cli_validate},
       {"submit", "hand a run to the coordinator", brg_cli_submit},
@@ -28,7 +28,8 @@ static const struct group groups[] = {
       {"pause", "let a run rest after the step in flight", brg_cli_pause},
       {"resume", "let a paused run go on", brg_cli_resume},
       {"stop", "end a run for good", brg_cli_stop},
-      {"curve", "the losses of a run, step by step", brg_cli_curve}}},
+      {"curve", "the losses of a run, step by step", brg_cli_curve},
+      {"run", "export what is known of one run: how long its workers took", brg_cli_run}}},
     {"Who may join",
      3,
      {{"token", "create, list and revoke join tokens", brg_cli_token},

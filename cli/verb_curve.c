@@ -6,9 +6,13 @@
 
 #define PAGE_POINTS 100u
 #define PAGES_MAX 1000000u
+#define ALL_MODELS UINT64_MAX
 
 static const struct brg_cli_flag flags[] = {
     {.name = "run", .value = "RUN", .text = "The run, by number or name. Always needed."},
+    {.name = "model",
+     .value = "MODEL",
+     .text = "Only this model of a run with several, by its number from 0."},
     {.name = "from", .value = "STEP", .fallback = "1", .text = "The first step."},
     {.name = "csv", .text = "Comma-separated, with a heading."},
     {.name = "json", .text = "As JSON: points, and looks at the held-out data."},
@@ -40,7 +44,8 @@ static void put_csv(const cJSON *point, const char *key) {
 }
 
 static void print_csv(const cJSON *all) {
-    printf("step,loss,held_out_loss,held_out_accuracy,lr,grad_norm,seconds,waited\n");
+    printf("step,loss,held_out_loss,held_out_accuracy,lr,grad_norm,seconds,model,"
+           "model_step,waited\n");
     for (const cJSON *p = brg_json_first(all, "points"); p != NULL; p = p->next) {
         uint64_t step = brg_json_u64(p, "step");
         const cJSON *held = held_at(brg_json_first(all, "held_out"), step);
@@ -56,19 +61,22 @@ static void print_csv(const cJSON *all) {
         put_csv(p, "grad_norm");
         putchar(',');
         put_csv(p, "seconds");
-        printf(",%d\n", brg_json_is_true(p, "waited"));
+        printf(",%" PRIu64 ",%" PRIu64 ",%d\n", brg_json_u64(p, "model"),
+               brg_json_u64(p, "model_step"), brg_json_is_true(p, "waited"));
     }
 }
 
 static void print_table(const cJSON *all) {
-    static const char *const headings[] = {">STEP", ">LOSS",     ">HELD-OUT", ">ACCURACY",
-                                           ">RATE", ">GRADIENT", ">SECONDS",  "WAITED"};
+    static const char *const headings[] = {">STEP",     ">MODEL",    ">LOSS",
+                                           ">HELD-OUT", ">ACCURACY", ">RATE",
+                                           ">GRADIENT", ">SECONDS",  "WAITED"};
     struct brg_table t;
-    brg_table_init(&t, headings, 8);
+    brg_table_init(&t, headings, 9);
     for (const cJSON *p = brg_json_first(all, "points"); p != NULL; p = p->next) {
         uint64_t step = brg_json_u64(p, "step");
         const cJSON *held = held_at(brg_json_first(all, "held_out"), step);
         brg_table_cell(&t, "%" PRIu64, step);
+        brg_table_cell(&t, "%" PRIu64, brg_json_u64(p, "model"));
         brg_table_number(&t, brg_json_number(p, "loss"), 4);
         brg_table_number(&t, brg_json_number(held, "loss"), 4);
         brg_table_number(&t, brg_json_number(held, "accuracy"), 4);
@@ -83,21 +91,23 @@ static void print_table(const cJSON *all) {
 
 /* Moves the points of an answer behind those there are; returns how many. The looks at held-out
  * data come whole with each answer. */
-static uint32_t take_page(cJSON *reply, cJSON *all) {
+static uint32_t take_page(cJSON *reply, uint64_t model, cJSON *all) {
     cJSON *points = cJSON_GetObjectItemCaseSensitive(reply, "points");
     cJSON *held = cJSON_DetachItemFromObjectCaseSensitive(reply, "held_out");
     cJSON *target = cJSON_GetObjectItemCaseSensitive(all, "points");
     uint32_t count = 0;
     for (cJSON *item = cJSON_IsArray(points) ? points->child : NULL; item != NULL; count++) {
         cJSON *next = item->next;
-        (void)cJSON_AddItemToArray(target, cJSON_DetachItemViaPointer(points, item));
+        if (model == ALL_MODELS || brg_json_u64(item, "model") == model) {
+            (void)cJSON_AddItemToArray(target, cJSON_DetachItemViaPointer(points, item));
+        }
         item = next;
     }
     if (held != NULL) (void)cJSON_ReplaceItemInObjectCaseSensitive(all, "held_out", held);
     return count;
 }
 
-static int fetch(struct brg_client *c, const char *run, uint64_t from, cJSON *all) {
+static int fetch(struct brg_client *c, const char *run, uint64_t from, uint64_t model, cJSON *all) {
     struct brg_why why;
     for (uint32_t page = 0; page < PAGES_MAX; page++) {
         cJSON *reply = NULL, *request = brg_client_run(run);
@@ -109,7 +119,7 @@ static int fetch(struct brg_client *c, const char *run, uint64_t from, cJSON *al
         for (const cJSON *p = brg_json_first(reply, "points"); p != NULL; p = p->next) {
             last = brg_json_u64(p, "step");
         }
-        uint32_t count = take_page(reply, all);
+        uint32_t count = take_page(reply, model, all);
         cJSON_Delete(reply);
         if (count == 0 || last < from) break; /* nothing new: that was all */
         from = last + 1;
@@ -120,10 +130,11 @@ static int fetch(struct brg_client *c, const char *run, uint64_t from, cJSON *al
 int brg_cli_curve(int argc, char **argv) {
     struct brg_cli_args args;
     struct brg_client *c = NULL;
-    uint64_t from = 1;
+    uint64_t from = 1, model = ALL_MODELS;
 
     int rc = brg_cli_parse(&verb, argc, argv, &args);
     if (rc == BRG_CLI_GO) rc = brg_cli_number(&args, "from", 1, UINT64_C(1) << 40, &from);
+    if (rc == BRG_CLI_GO) rc = brg_cli_number(&args, "model", 0, 7, &model);
     if (rc != BRG_CLI_GO) return rc;
     const char *run = brg_cli_value(&args, "run");
     int as_json = brg_cli_given(&args, "json"), as_csv = brg_cli_given(&args, "csv");
@@ -134,7 +145,7 @@ int brg_cli_curve(int argc, char **argv) {
     cJSON *all = cJSON_CreateObject();
     (void)cJSON_AddArrayToObject(all, "points");
     (void)cJSON_AddArrayToObject(all, "held_out");
-    rc = fetch(c, run, from, all);
+    rc = fetch(c, run, from, model, all);
     if (rc == BRG_CLI_GO) {
         rc = BRG_EXIT_OK;
         if (as_json && brg_json_print(all, stdout) != BRG_OK) rc = BRG_EXIT_FAILED;

@@ -49,6 +49,10 @@ static void add_prediction(const struct brg_run_config *config, cJSON *root) {
     add_number(o, "checkpoint_bytes", p.checkpoint_bytes);
     add_number(o, "units", p.units);
     add_number(o, "chunks_each", p.chunks_each);
+    add_number(o, "shares_each", p.shares_each);
+    add_number(o, "delay", p.delay);
+    add_number(o, "models", config->models);
+    add_number(o, "steps_in_all", brg_run_config_steps(config));
 }
 
 static void add_data(const struct brg_run_data *data, cJSON *root) {

@@ -62,7 +62,8 @@ int brg_view_is_late(const cJSON *status, const cJSON *worker) {
     /* open.step is the last one committed: whoever is still at it was not waited for. */
     if (brg_json_u64(task, "step") <= brg_json_u64(open, "step")) return 1;
     uint64_t unit = brg_json_u64(task, "unit");
-    for (const cJSON *u = brg_json_first(open, "units"); u != NULL; u = u->next) {
+    int is_newest = brg_json_u64(task, "step") == brg_json_u64(open, "units_step");
+    for (const cJSON *u = brg_json_first(open, "units"); u != NULL && is_newest; u = u->next) {
         if (brg_json_u64(u, "unit") != unit) continue;
         if (strcmp(brg_json_text(u, "state", ""), "held") == 0) return 1;
     }
@@ -129,6 +130,66 @@ static void put_bar(double step, double steps, FILE *out) {
     fprintf(out, "] %3.0f %%", 100 * part);
 }
 
+/* A line on what auto is at, and the best of what it chose from. */
+static void put_tuning(const cJSON *tuning, FILE *out) {
+    static const char *const headings[] = {"  CODE", ">A STEP", ">SPREAD", ">WORKERS' TIME",
+                                           ">WAITED"};
+    char a[BRG_VIEW_TEXT_BYTES], b[BRG_VIEW_TEXT_BYTES];
+    if (tuning == NULL) return;
+    const char *state = brg_json_text(tuning, "state", "");
+    fprintf(out, "auto: %s for least %s", state, brg_json_text(tuning, "minimise", "time"));
+    if (strcmp(state, "probing") == 0) {
+        fprintf(out, ", %" PRIu64 " of %" PRIu64 " rounds measured", brg_json_u64(tuning, "rounds"),
+                brg_json_u64(tuning, "probe_rounds"));
+    } else if (!isnan(brg_json_number(tuning, "predicted_step_s"))) {
+        fprintf(out, ", %s a round expected, %s measured over %" PRIu64,
+                brg_view_seconds(brg_json_number(tuning, "predicted_step_s"), a),
+                brg_view_seconds(brg_json_number(tuning, "measured_round_s"), b),
+                brg_json_u64(tuning, "rounds"));
+    }
+    fputc('\n', out);
+    if (brg_json_first(tuning, "table") == NULL) return;
+    fprintf(out, "  the best of %" PRIu64 " codes replayed on what was measured:\n",
+            brg_json_u64(tuning, "candidates"));
+    struct brg_table t;
+    brg_table_init(&t, headings, 5);
+    for (const cJSON *r = brg_json_first(tuning, "table"); r != NULL; r = r->next) {
+        const char *code = brg_json_text(r, "code", "-");
+        const int is_choice = strcmp(code, brg_json_text(tuning, "choice", "")) == 0;
+        brg_table_cell(&t, "%s %s", is_choice ? "*" : " ", code);
+        brg_table_cell(&t, "%s", brg_view_seconds(brg_json_number(r, "step_s"), a));
+        brg_table_cell(&t, "%s", brg_view_seconds(brg_json_number(r, "spread_s"), a));
+        brg_table_cell(&t, "%s", brg_view_seconds(brg_json_number(r, "worker_s"), a));
+        brg_table_cell(&t, "%.0f %%", 100 * brg_json_number(r, "waited"));
+    }
+    brg_table_print(&t, 2, out);
+    brg_table_fini(&t);
+}
+
+/* One line a model where there are several. */
+static void put_models(const cJSON *open, FILE *out) {
+    static const char *const headings[] = {">MODEL", ">STEP", ">LOSS",    ">HELD-OUT",
+                                           ">RATE",  "SEED",  "DATA SEED"};
+    const cJSON *first = brg_json_first(open, "models");
+    char text[BRG_VIEW_TEXT_BYTES];
+    struct brg_table t;
+    if (first == NULL || first->next == NULL) return;
+    fputc('\n', out);
+    brg_table_init(&t, headings, 7);
+    for (const cJSON *m = first; m != NULL; m = m->next) {
+        brg_table_cell(&t, "%" PRIu64, brg_json_u64(m, "model"));
+        brg_table_cell(&t, "%" PRIu64 "/%" PRIu64, brg_json_u64(m, "step"),
+                       brg_json_u64(m, "steps"));
+        brg_table_cell(&t, "%s", loss_text(brg_json_number(m, "loss"), text));
+        brg_table_cell(&t, "%s", loss_text(brg_json_number(m, "held_out_loss"), text));
+        brg_table_cell(&t, "%s", rate_text(brg_json_number(m, "lr"), text));
+        brg_table_cell(&t, "%s", brg_json_text(m, "seed", "-"));
+        brg_table_cell(&t, "%s", brg_json_text(m, "data_seed", "-"));
+    }
+    brg_table_print(&t, 2, out);
+    brg_table_fini(&t);
+}
+
 static void put_open(const cJSON *status, FILE *out) {
     const cJSON *open = brg_json_object(status, "open");
     char a[BRG_VIEW_TEXT_BYTES], b[BRG_VIEW_TEXT_BYTES], c[BRG_VIEW_TEXT_BYTES];
@@ -151,6 +212,14 @@ static void put_open(const cJSON *status, FILE *out) {
             brg_view_seconds(brg_json_number(open, "seconds_per_step"), a),
             brg_view_count(brg_json_number(open, "targets_per_second"), b),
             brg_json_text(open, "targets", "targets"), brg_json_u64(open, "waited_steps"));
+    fprintf(out, "code %s%s", brg_json_text(open, "code", "-"),
+            brg_json_is_true(open, "code_auto") ? " (auto)" : "");
+    if (brg_json_u64(open, "code_since") > 0) {
+        fprintf(out, " since step %" PRIu64, brg_json_u64(open, "code_since") + 1);
+    }
+    fputc('\n', out);
+    put_tuning(brg_json_object(open, "tuning"), out);
+    put_models(open, out);
 }
 
 struct crew {
@@ -193,13 +262,13 @@ static void add_worker(const cJSON *status, const cJSON *w, struct brg_table *t)
     }
     brg_table_cell(t, "%" PRIu64, brg_json_u64(w, "tasks_done"));
     brg_table_cell(t, "%" PRIu64, brg_json_u64(w, "shares_used"));
-    brg_table_cell(t, "%s", brg_view_seconds(brg_json_number(w, "last_task_s"), text));
+    brg_table_cell(t, "%s", brg_view_seconds(brg_json_number(w, "chunk_s"), text));
     brg_table_cell(t, "%s", brg_view_seconds(brg_json_number(w, "last_seen_s"), text));
 }
 
 static void put_workers(const cJSON *status, FILE *out) {
     static const char *const headings[] = {"WORKER", "STATE", ">POSITION", "AT",       ">FOR",
-                                           ">DONE",  ">USED", ">LAST",     ">SEEN AGO"};
+                                           ">DONE",  ">USED", ">A CHUNK",  ">SEEN AGO"};
     struct crew crew = count_crew(status);
     struct brg_table t;
     fprintf(out, "\nworkers: %u in, %u of them late, %u away\n", crew.in, crew.late, crew.away);

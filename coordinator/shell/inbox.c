@@ -98,9 +98,11 @@ static int member_event(struct brg_service *s, const struct brg_inbound *in,
 /* The losses of a Done, once for each chunk: whoever reports first is believed, as the shares of a
  * chunk are the same bits. errors: BRG_EPROTO a chunk or count that cannot be */
 static int take_losses(struct brg_service *s, const struct brg_msg_done *m) {
-    if (s->run == NULL || m->run != s->core.rounds.plan.run || m->step != s->core.rounds.step) {
+    if (s->run == NULL || m->run != s->core.rounds.plan.run ||
+        !brg_rounds_is_open(&s->core.rounds, m->step)) {
         return BRG_OK;
     }
+    const uint64_t slot = m->step % BRG_JOBS_MAX;
     const uint32_t chunks = s->run->config.run.batch.chunks;
     for (uint32_t i = 0; i < m->loss_count; i++) {
         if (m->losses[i].chunk >= chunks) return BRG_EPROTO;
@@ -110,9 +112,9 @@ static int take_losses(struct brg_service *s, const struct brg_msg_done *m) {
     }
     for (uint32_t i = 0; i < m->loss_count; i++) {
         const uint32_t chunk = m->losses[i].chunk;
-        if (s->chunk_losses[chunk].step == m->step) continue;
-        s->chunk_losses[chunk].step = m->step;
-        s->chunk_losses[chunk].loss = m->losses[i].loss;
+        if (s->chunk_losses[slot][chunk].step == m->step) continue;
+        s->chunk_losses[slot][chunk].step = m->step;
+        s->chunk_losses[slot][chunk].loss = m->losses[i].loss;
     }
     return BRG_OK;
 }
@@ -123,6 +125,7 @@ static int on_done(struct brg_service *s, struct brg_coord_event *ev) {
     ev->run = m->run;
     ev->step = m->step;
     ev->unit = m->unit;
+    ev->since = m->since;
     ev->digest = m->digest;
     ev->bytes = m->share_bytes;
     if (s->run != NULL && m->run == s->run->config.id &&
@@ -169,12 +172,7 @@ static void on_attach(struct brg_service *s, const struct brg_inbound *in) {
     if (slot == BRG_NOBODY || s->members[slot].session != s->msg.attach.session) return;
     s->members[slot].bulk = in->peer;
     s->members[slot].heard_ns = s->now_ns;
-    for (uint32_t u = 0; u < BRG_CODE_WORKERS_MAX; u++) {
-        struct brg_service_share *share = &s->shares[u];
-        if (share->member == slot && brg_fetch_is_active(&share->fetch)) {
-            brg_fetch_reconnected(&share->fetch, s->now_ns);
-        }
-    }
+    brg_service_shares_reconnected(s, slot);
 }
 
 static void say_gone(struct brg_service *s, const struct brg_peer *to, const char *text) {
@@ -191,7 +189,9 @@ static int on_get(struct brg_service *s, const struct brg_inbound *in) {
     const struct brg_msg_get *get = &s->msg.get;
     struct brg_bytes bytes;
     struct brg_source *source = NULL;
-    if (s->run != NULL && get->object.kind == BRG_OBJECT_PARAMS) source = &s->params;
+    if (s->run != NULL && get->object.kind == BRG_OBJECT_PARAMS) {
+        source = &s->params[get->object.step % s->run->config.run.models];
+    }
     if (s->run != NULL && get->object.kind == BRG_OBJECT_DATA) source = &s->run->blob;
     int rc = source == NULL ? BRG_ENOENT : brg_source_part(source, get, &s->reply, &bytes);
     if (rc == BRG_ENOENT) {
@@ -219,37 +219,24 @@ static int on_get(struct brg_service *s, const struct brg_inbound *in) {
     return BRG_OK;
 }
 
-static void verify_share(struct brg_service *s, uint32_t unit) {
-    struct brg_service_share *share = &s->shares[unit];
-    struct brg_job *job = brg_job_new(BRG_JOB_VERIFY);
-    job->run_id = s->run->config.id;
-    job->step = share->step;
-    job->unit = unit;
-    job->member = share->member;
-    job->verify.size_bytes = share->fetch.size_bytes;
-    job->verify.digest = share->digest;
-    job->verify.buffer = brg_fetch_take(&share->fetch);
-    brg_jobs_give(s->jobs, job);
-}
-
 static int on_part(struct brg_service *s, const struct brg_inbound *in, uint32_t member) {
     const struct brg_object *object = &s->msg.part.object;
-    if (object->kind != BRG_OBJECT_SHARE || object->unit >= BRG_CODE_WORKERS_MAX) {
+    if (object->kind != BRG_OBJECT_SHARE || object->unit >= BRG_SCHEME_UNITS_MAX) {
         return BRG_EPROTO;
     }
-    struct brg_service_share *share = &s->shares[object->unit];
+    struct brg_service_share *share = brg_service_share(s, object->step, object->unit);
     if (s->run == NULL || share->member != member) return BRG_OK; /* of a fetch given up */
     const int rc =
         brg_fetch_on_part(&share->fetch, &s->msg, brg_frame_bytes(&in->frames[1]), s->now_ns);
     if (rc == BRG_ENOENT) return BRG_OK;
-    if (rc == BRG_OK && brg_fetch_is_done(&share->fetch)) verify_share(s, object->unit);
+    if (rc == BRG_OK && brg_fetch_is_done(&share->fetch)) brg_service_verify_share(s, share);
     return rc;
 }
 
 static int on_gone(struct brg_service *s, struct brg_coord_event *ev) {
     const struct brg_object *object = &s->msg.gone.object;
-    if (object->kind != BRG_OBJECT_SHARE || object->unit >= BRG_CODE_WORKERS_MAX) return BRG_EPROTO;
-    struct brg_service_share *share = &s->shares[object->unit];
+    if (object->kind != BRG_OBJECT_SHARE || object->unit >= BRG_SCHEME_UNITS_MAX) return BRG_EPROTO;
+    struct brg_service_share *share = brg_service_share(s, object->step, object->unit);
     if (share->member != ev->member || !brg_fetch_is_about(&share->fetch, object)) return BRG_OK;
     brg_fetch_drop(&share->fetch);
     ev->type = BRG_EV_SHARE;

@@ -9,19 +9,19 @@
 #define WAIT_NS (BRG_NS_PER_S)
 
 struct brg_jobs {
-    struct brg_ring *queue, *answers; /* of struct brg_job * */
+    struct brg_ring *queue, *answers; /* of struct brg_shell_job * */
     pthread_t thread;
     int started;
 };
 
-struct brg_job *brg_job_new(uint32_t type) {
-    struct brg_job *job = calloc(1, sizeof *job);
+struct brg_shell_job *brg_job_new(uint32_t type) {
+    struct brg_shell_job *job = calloc(1, sizeof *job);
     BRG_ASSERT(job != NULL);
     job->type = type;
     return job;
 }
 
-void brg_job_free(struct brg_job *job) {
+void brg_job_free(struct brg_shell_job *job) {
     if (job == NULL) return;
     switch ((enum brg_job_type)job->type) {
     case BRG_JOB_VERIFY: brg_buffer_release(job->verify.buffer); break;
@@ -30,6 +30,7 @@ void brg_job_free(struct brg_job *job) {
             brg_buffer_release(job->decode.shares.buffers[u]);
         }
         break;
+    case BRG_JOB_TUNE: brg_tune_work_free(job->tune); break;
     case BRG_JOB_APPLY:
     case BRG_JOB_EVAL:
     case BRG_JOB_OPEN:
@@ -37,7 +38,7 @@ void brg_job_free(struct brg_job *job) {
     case BRG_JOB_TRUNCATE:
     case BRG_JOB_CLOSE: break;
     }
-    brg_source_fini(&job->params);
+    for (uint32_t m = 0; m < BRG_MODELS_MAX; m++) brg_source_fini(&job->params[m]);
     free(job);
 }
 
@@ -47,51 +48,55 @@ static uint64_t cpu_now_ns(void) {
     return (uint64_t)t.tv_sec * BRG_NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-static int verify(const struct brg_job *job) {
+static int verify(const struct brg_shell_job *job) {
     struct brg_digest got;
     brg_digest_of(job->verify.buffer->data, job->verify.size_bytes, &got);
     return brg_digest_equal(&got, &job->verify.digest) ? BRG_OK : BRG_ECORRUPT;
 }
 
-static int offer_params(struct brg_job *job) {
-    const int rc = brg_openrun_params_source(job->run, &job->params);
+static int offer_params(struct brg_shell_job *job, uint64_t version, struct brg_source *out) {
+    const int rc = brg_openrun_params_source(job->run, version, out);
     return rc == BRG_OK ? rc : brg_why_set(&job->why, rc, "no memory for a step's parameters");
 }
 
-static int apply(struct brg_job *job) {
+static int apply(struct brg_shell_job *job) {
     const int rc = brg_openrun_apply(job->run, job->step, &job->why);
     if (rc != BRG_OK) return rc;
     job->apply.report = job->run->report;
-    return offer_params(job);
+    return offer_params(job, job->step + job->run->config.run.models - 1, &job->params[0]);
 }
 
-static int open_run(struct brg_job *job) {
+static int open_run(struct brg_shell_job *job) {
     const struct brg_openrun_config config = job->open;
     int rc = brg_openrun_open(&config, &job->run, &job->why);
-    if (rc == BRG_OK) rc = offer_params(job);
+    for (uint32_t i = 0; rc == BRG_OK && i < config.run.models; i++) {
+        const uint64_t version = config.committed + i;
+        rc = offer_params(job, version, &job->params[version % config.run.models]);
+    }
     if (rc != BRG_OK) brg_openrun_close(&job->run);
     return rc;
 }
 
-static void carry_out(struct brg_job *job) {
+static void carry_out(struct brg_shell_job *job) {
     const uint64_t from_ns = cpu_now_ns();
     switch ((enum brg_job_type)job->type) {
     case BRG_JOB_OPEN: job->rc = open_run(job); break;
     case BRG_JOB_VERIFY: job->rc = verify(job); break;
     case BRG_JOB_DECODE:
-        job->rc = brg_openrun_decode(job->run, job->step, &job->decode.shares, &job->decode.entry,
-                                     &job->why);
+        job->rc = brg_openrun_decode(job->run, job->decode.scheme, job->step, &job->decode.shares,
+                                     &job->decode.entry, &job->why);
         job->decode.norm = job->run->norm;
         break;
     case BRG_JOB_APPLY: job->rc = apply(job); break;
     case BRG_JOB_CHECKPOINT:
-        job->rc = brg_openrun_checkpoint(job->run, &job->checkpoint.params, &job->why);
+        job->rc = brg_openrun_checkpoint(job->run, job->checkpoint.params, &job->why);
         break;
     case BRG_JOB_TRUNCATE: job->rc = brg_openrun_truncate(job->run, job->step, &job->why); break;
     case BRG_JOB_CLOSE: brg_openrun_close(&job->run); break;
     case BRG_JOB_EVAL:
-        job->rc = brg_openrun_eval(job->run, job->eval.samples, &job->eval.sums);
+        job->rc = brg_openrun_eval(job->run, job->eval.model, job->eval.samples, &job->eval.sums);
         break;
+    case BRG_JOB_TUNE: job->rc = brg_tune_work_run(job->tune, &job->why); break;
     }
     job->cpu_ns = cpu_now_ns() - from_ns;
 }
@@ -99,7 +104,7 @@ static void carry_out(struct brg_job *job) {
 static void *work(void *argument) {
     struct brg_jobs *jobs = argument;
     for (;;) {
-        struct brg_job *job = NULL;
+        struct brg_shell_job *job = NULL;
         const int rc = brg_ring_pop_wait(jobs->queue, &job, WAIT_NS);
         if (rc == BRG_ECANCELED) return NULL;
         if (rc == BRG_ETIMEDOUT) continue;
@@ -112,8 +117,9 @@ int brg_jobs_create(struct brg_jobs **out) {
     struct brg_jobs *jobs = calloc(1, sizeof *jobs);
     *out = NULL;
     if (jobs == NULL) return BRG_ENOMEM;
-    int rc = brg_ring_create(&jobs->answers, BRG_JOBS_MAX, sizeof(struct brg_job *));
-    if (rc == BRG_OK) rc = brg_ring_create(&jobs->queue, BRG_JOBS_MAX, sizeof(struct brg_job *));
+    int rc = brg_ring_create(&jobs->answers, BRG_JOB_QUEUE_MAX, sizeof(struct brg_shell_job *));
+    if (rc == BRG_OK)
+        rc = brg_ring_create(&jobs->queue, BRG_JOB_QUEUE_MAX, sizeof(struct brg_shell_job *));
     if (rc == BRG_OK && pthread_create(&jobs->thread, NULL, work, jobs) != 0) rc = BRG_EIO;
     jobs->started = rc == BRG_OK;
     if (rc != BRG_OK) {
@@ -125,7 +131,7 @@ int brg_jobs_create(struct brg_jobs **out) {
 }
 
 static void empty(struct brg_ring *ring) {
-    struct brg_job *job = NULL;
+    struct brg_shell_job *job = NULL;
     while (ring != NULL && brg_ring_pop(ring, &job) == BRG_OK) brg_job_free(job);
 }
 
@@ -142,13 +148,13 @@ void brg_jobs_destroy(struct brg_jobs **jobs) {
     *jobs = NULL;
 }
 
-void brg_jobs_give(struct brg_jobs *jobs, struct brg_job *job) {
+void brg_jobs_give(struct brg_jobs *jobs, struct brg_shell_job *job) {
     const int rc = brg_ring_push(jobs->queue, &job);
     BRG_ASSERT(rc == BRG_OK);
 }
 
-struct brg_job *brg_jobs_take(struct brg_jobs *jobs) {
-    struct brg_job *job = NULL;
+struct brg_shell_job *brg_jobs_take(struct brg_jobs *jobs) {
+    struct brg_shell_job *job = NULL;
     return brg_ring_pop(jobs->answers, &job) == BRG_OK ? job : NULL;
 }
 

@@ -1,6 +1,6 @@
 /* jobs.h - the coordinator's compute thread and the jobs that the reactor gives it.
  *
- *   reactor --job--> queue --> compute thread: open verify decode apply checkpoint truncate eval
+ *   reactor --job--> queue --> compute thread: open verify decode apply checkpoint ...
  *           <--job-- answers, a ring with a descriptor for the reactor's poll
  *
  * A job is a struct that travels there and back; whoever holds the pointer owns it. Jobs are
@@ -10,8 +10,9 @@
 #define BRG_JOBS_H
 
 #include "coordinator/shell/openrun.h"
+#include "coordinator/shell/tune_work.h"
 
-#define BRG_JOBS_MAX 4096u /* queued, and answers waiting */
+#define BRG_JOB_QUEUE_MAX 4096u /* queued, and answers waiting */
 
 enum brg_job_type {
     BRG_JOB_OPEN = 1,
@@ -22,17 +23,20 @@ enum brg_job_type {
     BRG_JOB_TRUNCATE,
     BRG_JOB_CLOSE,
     BRG_JOB_EVAL,
+    BRG_JOB_TUNE, /* a slice of the choice of a code */
 };
 
-struct brg_job {
+struct brg_shell_job {
     uint32_t type; /* enum brg_job_type */
     uint32_t member, unit;
     int32_t rc; /* out: of the job */
     uint64_t run_id, step;
-    uint64_t cpu_ns;          /* out: CPU time that it took */
-    struct brg_openrun *run;  /* OPEN: out; the others: in; CLOSE: consumed */
-    struct brg_source params; /* out of OPEN and APPLY: the parameters for workers to fetch */
-    struct brg_why why;       /* out: the sentence where rc is an error */
+    uint64_t cpu_ns;         /* out: CPU time that it took */
+    struct brg_openrun *run; /* OPEN: out; the others: in; CLOSE: consumed */
+    /* Out, for workers to fetch: the parameters of each model (OPEN), of the step's (APPLY, [0]).
+     */
+    struct brg_source params[BRG_MODELS_MAX];
+    struct brg_why why; /* out: the sentence where rc is an error */
     union {
         struct brg_openrun_config open; /* in */
         struct {
@@ -41,6 +45,7 @@ struct brg_job {
             struct brg_digest digest; /* expected */
         } verify;
         struct {
+            const struct brg_scheme *scheme;  /* in: borrowed until the answer */
             struct brg_openrun_shares shares; /* in: one hold on each buffer is the job's */
             struct brg_gradlog_entry entry;   /* out */
             double norm;                      /* out: of the mean gradient, before clipping */
@@ -49,12 +54,14 @@ struct brg_job {
             struct brg_optimizer_report report; /* out */
         } apply;
         struct {
-            struct brg_digest params; /* out */
+            struct brg_digest params[BRG_MODELS_MAX]; /* out */
         } checkpoint;
         struct {
+            uint32_t model;             /* in */
             uint64_t samples;           /* in */
             struct brg_model_sums sums; /* out */
         } eval;
+        struct brg_tune_work *tune; /* there and back; the job's while it has it */
     };
 };
 
@@ -68,17 +75,17 @@ BRG_CHECK int brg_jobs_create(struct brg_jobs **out);
 void brg_jobs_destroy(struct brg_jobs **jobs);
 
 /* brg_job_new - an empty job. asserts: there is memory (a coordinator without any must stop) */
-struct brg_job *brg_job_new(uint32_t type);
+struct brg_shell_job *brg_job_new(uint32_t type);
 
 /* brg_job_free - with the holds that it still has. */
-void brg_job_free(struct brg_job *job);
+void brg_job_free(struct brg_shell_job *job);
 
 /* brg_jobs_give - queues `job`, which is not the caller's any more.
  * asserts: the queue is not full (the machine never has more than a few jobs out) */
-void brg_jobs_give(struct brg_jobs *jobs, struct brg_job *job);
+void brg_jobs_give(struct brg_jobs *jobs, struct brg_shell_job *job);
 
 /* brg_jobs_take - the next answer, or NULL. */
-struct brg_job *brg_jobs_take(struct brg_jobs *jobs);
+struct brg_shell_job *brg_jobs_take(struct brg_jobs *jobs);
 
 /* brg_jobs_fd - readable while answers wait. */
 int brg_jobs_fd(const struct brg_jobs *jobs);

@@ -7,15 +7,23 @@
 #include "coordinator/shell/service_private.h"
 
 /* Besides the records of records.h: where a run's newest checkpoint is, in family META under
- * "checkpoint/" and the run's number in big-endian order: step u64 little-endian, digest of the
- * parameters [32]. */
+ * "checkpoint/" and the run's number in big-endian order: step u64 little-endian, digests of the
+ * parameters [models][32]. And which code it has come to, under "code/" and the run's number:
+ * struct brg_record_code, packed. */
 #define CHECKPOINT_PREFIX "checkpoint/"
 #define CHECKPOINT_KEY_BYTES (sizeof CHECKPOINT_PREFIX - 1 + 8)
-#define CHECKPOINT_VALUE_BYTES (8u + BRG_DIGEST_BYTES)
+#define CHECKPOINT_VALUE_BYTES_MAX (8u + BRG_MODELS_MAX * BRG_DIGEST_BYTES)
+#define CODE_PREFIX "code/"
+#define CODE_KEY_BYTES (sizeof CODE_PREFIX - 1 + 8)
 
 static void checkpoint_key(uint64_t run, uint8_t *out) {
     memcpy(out, CHECKPOINT_PREFIX, sizeof CHECKPOINT_PREFIX - 1);
     brg_record_key_u64(run, out + sizeof CHECKPOINT_PREFIX - 1);
+}
+
+static void code_key(uint64_t run, uint8_t *out) {
+    memcpy(out, CODE_PREFIX, sizeof CODE_PREFIX - 1);
+    brg_record_key_u64(run, out + sizeof CODE_PREFIX - 1);
 }
 
 static uint32_t run_record_state(uint32_t state) {
@@ -111,31 +119,37 @@ static void put_step(struct brg_service *s, struct brg_record_step *record) {
 }
 
 static void keep_commit(struct brg_service *s, const struct brg_coord_action *a) {
-    const struct brg_rounds *r = &s->core.rounds;
+    const struct brg_job *job = brg_rounds_job(&s->core.rounds, a->step);
+    const struct brg_run_config *config = &s->run->config.run;
+    const uint32_t model = brg_model_of_step(a->step, config->models);
+    const struct brg_optimizer_spec optimizer = brg_run_config_optimizer(config, model);
     const double loss = brg_service_step_loss(s, a->step);
-    struct brg_record_step record = {.run = a->run,
-                                     .step = a->step,
-                                     .epoch = s->core.epoch,
-                                     .log_segment = s->decoded.place.segment,
-                                     .log_offset = s->decoded.place.offset,
-                                     .log_bytes = s->decoded.place.size_bytes,
-                                     .gradient = s->decoded.gradient,
-                                     .count = s->decoded.count,
-                                     .loss_sum = loss * (double)s->decoded.count,
-                                     .lr = brg_optimizer_lr(&s->run->config.run.optimizer, a->step),
-                                     .norm = s->decoded_norm,
-                                     .committed_ns = brg_service_wall_ns(),
-                                     .round_ns = s->now_ns - r->started_ns,
-                                     .attempt = 1,
-                                     .waited = r->waited};
+    BRG_ASSERT(job != NULL);
+    struct brg_record_step record = {
+        .run = a->run,
+        .step = a->step,
+        .epoch = s->core.epoch,
+        .log_segment = s->decoded.place.segment,
+        .log_offset = s->decoded.place.offset,
+        .log_bytes = s->decoded.place.size_bytes,
+        .gradient = s->decoded.gradient,
+        .count = s->decoded.count,
+        .loss_sum = loss * (double)s->decoded.count,
+        .lr = brg_optimizer_lr(&optimizer, brg_model_step(a->step, config->models)),
+        .norm = s->decoded_norm,
+        .committed_ns = brg_service_wall_ns(),
+        .round_ns = s->now_ns - job->started_ns,
+        .attempt = 1,
+        .waited = job->waited};
     BRG_ASSERT(s->decoded.step == a->step);
-    for (uint32_t u = 0; u < r->unit_count; u++) {
-        if (r->units[u].state != BRG_UNIT_HELD) continue;
+    for (uint32_t u = brg_bits_next(&job->held, 0); u < BRG_BITS_MAX;
+         u = brg_bits_next(&job->held, u + 1)) {
+        const uint32_t attempt = job->units[u].attempts + 1;
         record.used_count++;
         record.used[u / 8] = (uint8_t)(record.used[u / 8] | 1u << (u % 8));
-        if (r->units[u].attempts + 1 > record.attempt) record.attempt = r->units[u].attempts + 1;
+        if (attempt > record.attempt) record.attempt = attempt;
     }
-    s->runs[s->run_index].loss = loss;
+    s->runs[s->run_index].models[model].loss = loss;
     if (s->unsaved == NULL) {
         put_step(s, &record);
         return;
@@ -148,9 +162,23 @@ static void keep_commit(struct brg_service *s, const struct brg_coord_action *a)
     s->unsaved[s->unsaved_count++] = record;
 }
 
+/* From here on a restart builds this code again. */
+static void keep_code(struct brg_service *s, const struct brg_coord_action *a) {
+    const uint32_t index = brg_coord_run(&s->core, a->run);
+    BRG_ASSERT(index != BRG_NOBODY);
+    struct brg_service_run *run = &s->runs[index];
+    uint8_t key[CODE_KEY_BYTES], value[BRG_RECORD_CODE_BYTES];
+    run->code = s->core.rounds.plan.code;
+    run->code_base = a->step;
+    const struct brg_record_code record = {.run = a->run, .step = a->step, .code = run->code};
+    const size_t size = brg_record_code_pack(&record, value);
+    code_key(a->run, key);
+    must(brg_store_batch_put(s->batch, BRG_STORE_META, key, sizeof key, value, size));
+}
+
 static void keep_checkpoint(struct brg_service *s, const struct brg_coord_action *a) {
     struct brg_service_run *run = &s->runs[s->run_index];
-    uint8_t key[CHECKPOINT_KEY_BYTES], value[CHECKPOINT_VALUE_BYTES];
+    uint8_t key[CHECKPOINT_KEY_BYTES], value[CHECKPOINT_VALUE_BYTES_MAX];
     uint32_t saved = 0;
     while (saved < s->unsaved_count && s->unsaved[saved].step <= a->step) {
         put_step(s, &s->unsaved[saved++]);
@@ -162,8 +190,11 @@ static void keep_checkpoint(struct brg_service *s, const struct brg_coord_action
     run->checkpoint = a->step;
     checkpoint_key(a->run, key);
     for (uint32_t i = 0; i < 8; i++) value[i] = (uint8_t)(a->step >> (8 * i));
-    memcpy(value + 8, run->params.bytes, BRG_DIGEST_BYTES);
-    must(brg_store_batch_put(s->batch, BRG_STORE_META, key, sizeof key, value, sizeof value));
+    size_t size = 8;
+    for (uint32_t m = 0; m < run->config.models; m++, size += BRG_DIGEST_BYTES) {
+        memcpy(value + size, run->models[m].params.bytes, BRG_DIGEST_BYTES);
+    }
+    must(brg_store_batch_put(s->batch, BRG_STORE_META, key, sizeof key, value, size));
 }
 
 void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a) {
@@ -172,6 +203,7 @@ void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a) {
     case BRG_ACT_PERSIST_TOKEN: keep_token(s, a->token); break;
     case BRG_ACT_PERSIST_RUN: keep_run(s, a->run); break;
     case BRG_ACT_PERSIST_COMMIT: keep_commit(s, a); break;
+    case BRG_ACT_PERSIST_CODE: keep_code(s, a); break;
     case BRG_ACT_PERSIST_CHECKPOINT: keep_checkpoint(s, a); break;
     default: BRG_ASSERT(0 && "not a record");
     }
@@ -202,14 +234,74 @@ void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint3
 void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan *plan) {
     const struct brg_run_config *c = &run->config;
     *plan = (struct brg_run_plan){.run = run->record.id,
-                                  .steps = c->steps,
-                                  .checkpoint_every = c->checkpoint.every_steps,
+                                  .steps = brg_run_config_steps(c),
+                                  .checkpoint_every = c->checkpoint.every_steps * c->models,
                                   .patience_ns = c->timeouts.round_patience_ns,
                                   .task_timeout_ns = c->timeouts.task_ns,
                                   .pull_timeout_ns = c->timeouts.pull_ns,
                                   .min_workers = c->min_workers,
                                   .state = run_state_of_record(run->record.state),
-                                  .code = c->code};
+                                  .models = c->models,
+                                  .code = run->code};
+}
+
+/* The step and the digests of the newest checkpoint, where there is one. */
+static int take_checkpoint(struct brg_service *s, struct brg_service_run *run) {
+    uint8_t meta[CHECKPOINT_KEY_BYTES];
+    struct brg_store_value stored;
+    checkpoint_key(run->record.id, meta);
+    const int rc = brg_store_get(s->store, BRG_STORE_META, meta, sizeof meta, &stored);
+    if (rc == BRG_OK && stored.size_bytes == 8 + run->config.models * (size_t)BRG_DIGEST_BYTES) {
+        for (uint32_t i = 0; i < 8; i++) run->checkpoint |= (uint64_t)stored.data[i] << (8 * i);
+        for (uint32_t m = 0; m < run->config.models; m++) {
+            memcpy(run->models[m].params.bytes, stored.data + 8 + m * BRG_DIGEST_BYTES,
+                   BRG_DIGEST_BYTES);
+        }
+    }
+    brg_store_value_free(&stored);
+    return rc == BRG_ENOENT ? BRG_OK : rc;
+}
+
+/* The code that the run has come to, where it was switched. */
+static int take_code(struct brg_service *s, struct brg_service_run *run) {
+    uint8_t meta[CODE_KEY_BYTES];
+    struct brg_store_value stored;
+    struct brg_record_code record;
+    code_key(run->record.id, meta);
+    int rc = brg_store_get(s->store, BRG_STORE_META, meta, sizeof meta, &stored);
+    if (rc == BRG_ENOENT) return BRG_OK;
+    if (rc == BRG_OK) rc = brg_record_code_unpack(stored.data, stored.size_bytes, &record);
+    brg_store_value_free(&stored);
+    if (rc != BRG_OK) return rc;
+    const struct brg_code_spec *code = &record.code;
+    if (record.run != run->record.id || code->n != run->config.workers ||
+        code->chunks != run->config.batch.chunks || brg_scheme_check(code, NULL) != BRG_OK ||
+        brg_code_delay(code) >= run->config.models) {
+        return BRG_ECORRUPT;
+    }
+    run->code = *code;
+    run->code_base = record.step;
+    return BRG_OK;
+}
+
+/* The last loss of each model: steps before the head, one for each. */
+static int take_losses(struct brg_service *s, struct brg_service_run *run, uint64_t head) {
+    struct brg_record_step last;
+    for (uint64_t back = 0; back < run->config.models && back < head; back++) {
+        const int rc = brg_store_step(s->store, run->record.id, head - back, &last);
+        if (rc != BRG_OK) return rc;
+        run->models[brg_model_of_step(head - back, run->config.models)].loss =
+            last.loss_sum / (double)last.count;
+    }
+    return BRG_OK;
+}
+
+void brg_service_run_init(struct brg_service_run *run) {
+    run->code = run->config.code;
+    for (uint32_t m = 0; m < BRG_MODELS_MAX; m++) {
+        struct brg_service_model *model = &run->models[m];
+        model->loss = model->held_out_loss = model->held_out_accuracy = NAN;
+    }
 }
 
 static int take_member(void *context, const uint8_t *key, size_t key_bytes, const uint8_t *value,
@@ -266,25 +358,13 @@ static int take_run(void *context, const uint8_t *key, size_t key_bytes, const u
     rc = brg_runfile_parse(run->record.yaml, run->record.yaml_bytes, NULL, BRG_RUNFILE_OFFLINE,
                            &run->config, &faults);
     if (rc != BRG_OK) return BRG_ECORRUPT;
-    run->loss = run->held_out_loss = run->held_out_accuracy = NAN;
-    uint8_t meta[CHECKPOINT_KEY_BYTES];
-    struct brg_store_value stored;
-    checkpoint_key(run->record.id, meta);
-    rc = brg_store_get(s->store, BRG_STORE_META, meta, sizeof meta, &stored);
-    if (rc == BRG_OK && stored.size_bytes == CHECKPOINT_VALUE_BYTES) {
-        for (uint32_t i = 0; i < 8; i++) run->checkpoint |= (uint64_t)stored.data[i] << (8 * i);
-        memcpy(run->params.bytes, stored.data + 8, BRG_DIGEST_BYTES);
-    }
-    brg_store_value_free(&stored);
-    if (rc != BRG_OK && rc != BRG_ENOENT) return rc;
+    brg_service_run_init(run);
     struct brg_store_head head;
-    struct brg_record_step last;
     brg_store_head(s->store, run->record.id, &head);
-    if (head.step > 0) {
-        rc = brg_store_step(s->store, run->record.id, head.step, &last);
-        if (rc != BRG_OK) return rc;
-        run->loss = last.loss_sum / (double)last.count;
-    }
+    rc = take_checkpoint(s, run);
+    if (rc == BRG_OK) rc = take_code(s, run);
+    if (rc == BRG_OK) rc = take_losses(s, run, head.step);
+    if (rc != BRG_OK) return rc;
     struct brg_run_plan plan;
     brg_service_run_plan(run, &plan);
     return brg_coord_add_run(&s->core, &plan, head.step,

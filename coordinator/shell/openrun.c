@@ -74,12 +74,20 @@ static int offer_data(struct brg_openrun *run, struct brg_why *why) {
                                       (unsigned long long)size);
 }
 
-static int build_scheme(struct brg_openrun *run, struct brg_why *why) {
-    const size_t size = brg_scheme_size_bytes(&run->config.run.code);
-    if (size == 0) return brg_scheme_check(&run->config.run.code, why);
-    run->scheme = calloc(1, size);
-    if (run->scheme == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory for the code");
-    return brg_scheme_init(run->scheme, size, &run->config.run.code, why);
+int brg_scheme_new(const struct brg_code_spec *code, struct brg_scheme **out, struct brg_why *why) {
+    const size_t size = brg_scheme_size_bytes(code);
+    *out = NULL;
+    if (size == 0) return brg_scheme_check(code, why);
+    struct brg_scheme *scheme = calloc(1, size);
+    if (scheme == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory for the code");
+    const int rc = brg_scheme_init(scheme, size, code, why);
+    if (rc == BRG_OK) *out = scheme;
+    if (rc != BRG_OK) free(scheme);
+    return rc;
+}
+
+static uint32_t model_count(const struct brg_openrun *run) {
+    return run->config.run.models;
 }
 
 static uint64_t moment_count(const struct brg_openrun *run) {
@@ -88,12 +96,19 @@ static uint64_t moment_count(const struct brg_openrun *run) {
 
 static int allocate(struct brg_openrun *run, struct brg_why *why) {
     const size_t bytes = run->param_count * sizeof(float);
-    const uint64_t state = brg_optimizer_state_count(&run->config.run.optimizer, run->param_count);
+    const uint64_t state = moment_count(run);
+    int rc = BRG_OK, is_short = 0;
     run->gradient = calloc(1, bytes);
-    run->moments = calloc(state > 0 ? state : 1, sizeof(float));
-    const int rc = brg_pool_get(run->config.pool, bytes, &run->params);
-    if (run->gradient == NULL || run->moments == NULL || rc != BRG_OK) {
-        return brg_why_set(why, BRG_ENOMEM, "no memory for a model of %llu parameters",
+    for (uint32_t m = 0; m < model_count(run) && rc == BRG_OK; m++) {
+        struct brg_openrun_model *model = &run->models[m];
+        model->optimizer = brg_run_config_optimizer(&run->config.run, m);
+        model->moments = calloc(state > 0 ? state : 1, sizeof(float));
+        is_short |= model->moments == NULL;
+        rc = brg_pool_get(run->config.pool, bytes, &model->params);
+    }
+    if (run->gradient == NULL || is_short || rc != BRG_OK) {
+        return brg_why_set(why, BRG_ENOMEM, "no memory for %u model%s of %llu parameters",
+                           model_count(run), model_count(run) == 1 ? "" : "s",
                            (unsigned long long)run->param_count);
     }
     return BRG_OK;
@@ -101,14 +116,29 @@ static int allocate(struct brg_openrun *run, struct brg_why *why) {
 
 static int load_from(struct brg_openrun *run, uint64_t step, struct brg_why *why) {
     struct brg_checkpoint c;
-    const int rc = brg_checkpoint_read(run->checkpoint_dir, run->config.id, step, &c, why);
+    int rc = brg_checkpoint_read(run->checkpoint_dir, run->config.id, step, &c, why);
     if (rc != BRG_OK) return rc;
-    if (c.params_elements != run->param_count || c.optimizer_elements != moment_count(run)) {
+    if (c.params_elements != run->param_count || c.optimizer_elements != moment_count(run) ||
+        c.models != model_count(run)) {
         return brg_why_set(why, BRG_ECORRUPT,
                            "%s: the checkpoint of step %llu is of another model than the run's",
                            run->checkpoint_dir, (unsigned long long)c.step);
     }
-    return brg_checkpoint_load(run->checkpoint_dir, &c, run->params->data, run->moments, why);
+    for (uint32_t m = 0; m < model_count(run) && rc == BRG_OK; m++) {
+        struct brg_openrun_model *model = &run->models[m];
+        rc = brg_checkpoint_load_model(run->checkpoint_dir, &c, m, model->params->data,
+                                       model->moments, why);
+    }
+    return rc;
+}
+
+/* As before the first step, whatever a damaged checkpoint has left there. */
+static void start_from_seeds(struct brg_openrun *run) {
+    for (uint32_t m = 0; m < model_count(run); m++) {
+        struct brg_openrun_model *model = &run->models[m];
+        brg_model_init(&run->config.run.model, run->config.run.sweep.seed[m], model->params->data);
+        memset(model->moments, 0, moment_count(run) * sizeof(float));
+    }
 }
 
 static uint32_t log_reach(const struct brg_openrun *run) {
@@ -148,7 +178,7 @@ static int load_checkpoint(struct brg_openrun *run, struct brg_checkpoint_item *
                                                  : "no whole checkpoint reaches the gradient log");
         }
         if (choice.step == 0) {
-            brg_model_init(&run->config.run.model, run->config.run.seed, run->params->data);
+            start_from_seeds(run);
             break;
         }
         rc = load_from(run, choice.step, why);
@@ -159,7 +189,7 @@ static int load_checkpoint(struct brg_openrun *run, struct brg_checkpoint_item *
                      why != NULL ? why->text : "");
         items[choice.index].state = BRG_CHECKPOINT_DAMAGED;
     }
-    run->version = run->checkpoint = choice.step;
+    run->applied = run->checkpoint = choice.step;
     return BRG_OK;
 }
 
@@ -186,11 +216,16 @@ static int open_log(struct brg_openrun *run, uint64_t reaches_back_to, struct br
     return brg_gradlog_open(&config, &run->log, why);
 }
 
+static struct brg_openrun_model *model_of(struct brg_openrun *run, uint64_t step) {
+    return &run->models[brg_model_of_step(step, model_count(run))];
+}
+
 static int step_optimizer(struct brg_openrun *run, float *params, uint64_t step,
                           struct brg_why *why) {
-    const int rc =
-        brg_optimizer_step(&run->config.run.optimizer, &run->config.run.model, step, run->targets,
-                           run->gradient, run->moments, params, &run->report);
+    struct brg_openrun_model *model = model_of(run, step);
+    const int rc = brg_optimizer_step(&model->optimizer, &run->config.run.model,
+                                      brg_model_step(step, model_count(run)), run->targets,
+                                      run->gradient, model->moments, params, &run->report);
     return rc == BRG_OK ? rc
                         : brg_why_set(why, rc, "the gradient of step %llu is not finite",
                                       (unsigned long long)step);
@@ -199,14 +234,14 @@ static int step_optimizer(struct brg_openrun *run, float *params, uint64_t step,
 /* Steps that were committed after the checkpoint, once more: the same gradients through the same
  * arithmetic end in the same bits. */
 static int replay(struct brg_openrun *run, struct brg_why *why) {
-    if (run->version < run->config.committed && run->version + 1 < run->config.first_record) {
+    if (run->applied < run->config.committed && run->applied + 1 < run->config.first_record) {
         return brg_why_set(
             why, BRG_ECORRUPT,
             "%s: the newest whole checkpoint is of step %llu, too old for the store; "
             "put the newest backup of this folder back",
-            run->checkpoint_dir, (unsigned long long)run->version);
+            run->checkpoint_dir, (unsigned long long)run->applied);
     }
-    for (uint64_t step = run->version + 1; step <= run->config.committed; step++) {
+    for (uint64_t step = run->applied + 1; step <= run->config.committed; step++) {
         const struct brg_record_step *r = record_of(run, step);
         const struct brg_gradlog_entry entry = {.step = step,
                                                 .count = r->count,
@@ -215,9 +250,9 @@ static int replay(struct brg_openrun *run, struct brg_why *why) {
                                                           .offset = r->log_offset,
                                                           .size_bytes = r->log_bytes}};
         int rc = brg_gradlog_read(run->log, &entry, run->gradient, why);
-        if (rc == BRG_OK) rc = step_optimizer(run, run->params->data, step, why);
+        if (rc == BRG_OK) rc = step_optimizer(run, model_of(run, step)->params->data, step, why);
         if (rc != BRG_OK) return rc;
-        run->version = step;
+        run->applied = step;
     }
     return BRG_OK;
 }
@@ -259,11 +294,11 @@ int brg_openrun_open(const struct brg_openrun_config *config, struct brg_openrun
     }
     rc = open_data(run, why);
     if (rc == BRG_OK) rc = offer_data(run, why);
-    if (rc == BRG_OK) rc = build_scheme(run, why);
+    if (rc == BRG_OK) rc = brg_scheme_new(&config->code, &run->scheme, why);
     if (rc == BRG_OK) rc = allocate(run, why);
     if (rc == BRG_OK) rc = restore(run, why);
     if (rc != BRG_OK) goto out;
-    BRG_ASSERT(run->version == config->committed);
+    BRG_ASSERT(run->applied == config->committed);
     *out = run;
     run = NULL;
 out:
@@ -277,8 +312,10 @@ void brg_openrun_close(struct brg_openrun **run) {
     brg_gradlog_close(&r->log);
     brg_source_fini(&r->blob);
     brg_data_close(&r->data);
-    brg_buffer_release(r->params);
-    free(r->moments);
+    for (uint32_t m = 0; m < BRG_MODELS_MAX; m++) {
+        brg_buffer_release(r->models[m].params);
+        free(r->models[m].moments);
+    }
     free(r->gradient);
     free(r->scheme);
     free(r->config.records);
@@ -288,16 +325,16 @@ void brg_openrun_close(struct brg_openrun **run) {
 
 /* ---- steps ---- */
 
-int brg_openrun_decode(struct brg_openrun *run, uint64_t step,
+int brg_openrun_decode(struct brg_openrun *run, const struct brg_scheme *scheme, uint64_t step,
                        const struct brg_openrun_shares *shares, struct brg_gradlog_entry *entry,
                        struct brg_why *why) {
     double weights[BRG_SCHEME_UNITS_MAX];
     double used_weights[BRG_SCHEME_UNITS_MAX];
     const float *vectors[BRG_SCHEME_UNITS_MAX];
     uint32_t used = 0;
-    const int rc = brg_scheme_decode(run->scheme, &shares->held, weights);
+    const int rc = brg_scheme_decode(scheme, &shares->held, weights);
     BRG_ASSERT(rc == BRG_OK); /* the machine asked may_end before, which promises this */
-    const uint32_t units = brg_scheme_unit_count(run->scheme);
+    const uint32_t units = brg_scheme_unit_count(scheme);
     for (uint32_t u = 0; u < units; u++) { /* rising: the same sum whoever answered first */
         if (!brg_bits_has(&shares->held, u) || weights[u] == 0.0) continue;
         used_weights[used] = weights[u];
@@ -324,52 +361,60 @@ int brg_openrun_decode(struct brg_openrun *run, uint64_t step,
 }
 
 int brg_openrun_apply(struct brg_openrun *run, uint64_t step, struct brg_why *why) {
-    BRG_ASSERT(run->version == step - 1);
+    BRG_ASSERT(run->applied == step - 1);
+    struct brg_openrun_model *model = model_of(run, step);
     struct brg_buffer *next = NULL;
     const size_t bytes = run->param_count * sizeof(float);
     int rc = brg_pool_get(run->config.pool, bytes, &next);
     if (rc != BRG_OK) return brg_why_set(why, rc, "no memory for the parameters of a step");
     /* The old version stays as it is: parts of it may still be on their way to workers. */
-    memcpy(next->data, run->params->data, bytes);
+    memcpy(next->data, model->params->data, bytes);
     rc = step_optimizer(run, next->data, step, why);
     if (rc != BRG_OK) {
         brg_buffer_release(next);
         return rc;
     }
-    brg_buffer_release(run->params);
-    run->params = next;
-    run->version = step;
+    brg_buffer_release(model->params);
+    model->params = next;
+    run->applied = step;
     return BRG_OK;
 }
 
-int brg_openrun_params_source(struct brg_openrun *run, struct brg_source *out) {
+int brg_openrun_params_source(struct brg_openrun *run, uint64_t version, struct brg_source *out) {
+    BRG_ASSERT(version >= run->applied && version < run->applied + model_count(run));
     const struct brg_object object = {
-        .kind = BRG_OBJECT_PARAMS, .run = run->config.id, .step = run->version};
-    const int rc = brg_source_init(out, run->config.pool, &object, run->params,
-                                   run->param_count * sizeof(float));
+        .kind = BRG_OBJECT_PARAMS, .run = run->config.id, .step = version};
+    const int rc =
+        brg_source_init(out, run->config.pool, &object, model_of(run, version + 1)->params,
+                        run->param_count * sizeof(float));
     if (rc == BRG_OK) brg_source_digest(out);
     return rc;
 }
 
-int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digest,
+int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digests,
                            struct brg_why *why) {
-    brg_digest_of(run->params->data, run->param_count * sizeof(float), digest);
-    if (run->version == 0) return BRG_OK; /* the seed gives it back */
+    struct brg_checkpoint_set sets[BRG_MODELS_MAX];
+    for (uint32_t m = 0; m < model_count(run); m++) {
+        const struct brg_openrun_model *model = &run->models[m];
+        sets[m] = (struct brg_checkpoint_set){model->params->data, model->moments};
+        brg_digest_of(model->params->data, run->param_count * sizeof(float), &digests[m]);
+    }
+    if (run->applied == 0) return BRG_OK; /* the seeds give it back */
     const struct brg_run_config *config = &run->config.run;
     struct brg_checkpoint c = {.run = run->config.id,
-                               .step = run->version,
-                               .optimizer_step = run->version,
-                               .data_position = run->version * config->batch.samples,
+                               .step = run->applied,
+                               .optimizer_step = run->applied,
+                               .data_position = run->applied * config->batch.samples,
                                .seed = config->seed,
                                .params_elements = run->param_count,
                                .optimizer_elements = moment_count(run),
+                               .models = model_count(run),
                                .data = run->data.digest};
     (void)snprintf(c.name, sizeof c.name, "%s", config->name);
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     c.created_ns = (uint64_t)now.tv_sec * BRG_NS_PER_S + (uint64_t)now.tv_nsec;
-    const int rc =
-        brg_checkpoint_save(run->checkpoint_dir, &c, run->params->data, run->moments, why);
+    const int rc = brg_checkpoint_save_models(run->checkpoint_dir, &c, sets, why);
     /* One that a crash kept from being recorded is as good as new: the same bits. */
     if (rc != BRG_OK && rc != BRG_EEXIST) return rc;
     if (run->log != NULL) brg_gradlog_roll(run->log);
@@ -382,12 +427,13 @@ int brg_openrun_truncate(struct brg_openrun *run, uint64_t step, struct brg_why 
     uint32_t count = 0;
     uint64_t drop_through = 0;
     const struct brg_run_checkpoint *wish = &run->config.run.checkpoint;
-    const struct brg_checkpoint_policy policy = {
-        .every = wish->every_steps, .keep = wish->keep, .log_reach = log_reach(run)};
+    const struct brg_checkpoint_policy policy = {.every = wish->every_steps * model_count(run),
+                                                 .keep = wish->keep,
+                                                 .log_reach = log_reach(run)};
     int rc = brg_checkpoint_list(run->checkpoint_dir, run->config.id, items, &count, why);
     if (rc != BRG_OK) return rc;
     const struct brg_checkpoint_standing standing = {
-        .committed = run->version, .log_first = run->log != NULL ? brg_gradlog_first(run->log) : 0};
+        .committed = run->applied, .log_first = run->log != NULL ? brg_gradlog_first(run->log) : 0};
     brg_checkpoint_plan_tidy(&policy, &standing, items, count, delete_it, &drop_through);
     if (drop_through > step)
         drop_through = step; /* its checkpoint is on record, a later one's may not be */
@@ -402,7 +448,9 @@ int brg_openrun_truncate(struct brg_openrun *run, uint64_t step, struct brg_why 
 
 /* ---- evaluation ---- */
 
-int brg_openrun_eval(const struct brg_openrun *run, uint64_t samples, struct brg_model_sums *sums) {
+int brg_openrun_eval(const struct brg_openrun *run, uint32_t index, uint64_t samples,
+                     struct brg_model_sums *sums) {
+    BRG_ASSERT(index < model_count(run));
     const struct brg_model_spec *model = &run->config.run.model;
     const struct brg_sampler *s = &run->sampler;
     const size_t bytes = brg_model_workspace_bytes(model, EVAL_SAMPLES);
@@ -427,7 +475,7 @@ int brg_openrun_eval(const struct brg_openrun *run, uint64_t samples, struct brg
         const uint64_t left = samples - first;
         const uint32_t count = left < EVAL_SAMPLES ? (uint32_t)left : EVAL_SAMPLES;
         brg_sample_held(s, first, count, &buffer, &batch);
-        rc = brg_model_loss(w, run->params->data, &batch, sums);
+        rc = brg_model_loss(w, run->models[index].params->data, &batch, sums);
     }
 out:
     brg_buffer_release(inputs);

@@ -5,6 +5,11 @@
  *                                      '--apply--> parameters of the next version
  *   checkpoint: parameters, moments -> files         open: checkpoint + replay of the log
  *
+ * Models take turns: step s of the run is a step of model (s - 1) % models. *Version* v is the
+ * parameters that step v + 1 starts from: of model v % models, after step v + 1 - models or, where
+ * that is below 1, as they were drawn from the seed. So each version has one name in the whole run,
+ * and with steps up to `applied` made, versions applied .. applied + models - 1 are at hand.
+ *
  * Thread rule: everything here is the compute thread's, but for what is marked `shared`, which is
  * constant from open to close. Errors carry a sentence; where the disk failed the process stops. */
 #ifndef BRG_OPENRUN_H
@@ -26,7 +31,8 @@
 struct brg_openrun_config {
     struct brg_run_config run;
     uint64_t id;
-    const char *folder; /* of the run in the coordinator's state; borrowed until close */
+    struct brg_code_spec code; /* in force after `committed`; run.code unless it was switched */
+    const char *folder;        /* of the run in the coordinator's state; borrowed until close */
     struct brg_pool *pool;
     uint64_t committed; /* last step in the store */
     /* Commit records first_record .. committed, from the third last checkpoint interval on or from
@@ -35,9 +41,16 @@ struct brg_openrun_config {
     uint64_t first_record;
 };
 
+/* What a run has for each of its models. */
+struct brg_openrun_model {
+    struct brg_buffer *params; /* replaced, never written, by apply */
+    float *moments;
+    struct brg_optimizer_spec optimizer; /* with the model's learning rate */
+};
+
 struct brg_openrun {
     struct brg_openrun_config config;    /* shared */
-    struct brg_scheme *scheme;           /* shared; NULL until open */
+    struct brg_scheme *scheme;           /* shared: for config.code; whoever opened may take it */
     struct brg_data data;                /* shared */
     struct brg_source blob;              /* shared: the packed data set, for workers to fetch */
     uint64_t param_count;                /* shared */
@@ -45,14 +58,19 @@ struct brg_openrun {
     char checkpoint_dir[BRG_PATH_BYTES]; /* shared */
     struct brg_sampler sampler;          /* shared */
     struct brg_gradlog *log;             /* NULL with durability checkpoint */
-    struct brg_buffer *params;           /* of `version`; replaced, never written, by apply */
-    float *moments;
-    float *gradient; /* of the step decoded last */
-    double norm;     /* of the mean gradient decoded last, before clipping */
-    uint64_t version;
+    struct brg_openrun_model models[BRG_MODELS_MAX]; /* [config.run.models] */
+    float *gradient;                                 /* of the step decoded last */
+    double norm;                        /* of the mean gradient decoded last, before clipping */
+    uint64_t applied;                   /* the last step whose gradient is in its model */
     uint64_t checkpoint;                /* that the run was restored from, 0 for none */
     struct brg_optimizer_report report; /* of the step applied last */
 };
+
+/* brg_scheme_new - the code in memory of its own.
+ * own: *out is the caller's, free(); NULL after an error. errors: those of brg_scheme_init, and
+ * BRG_ENOMEM; with the sentence. cost: that of brg_scheme_init, up to seconds for cyclic codes */
+BRG_CHECK int brg_scheme_new(const struct brg_code_spec *code, struct brg_scheme **out,
+                             struct brg_why *why);
 
 /* brg_openrun_open - restores the run up to config->committed: newest checkpoint, then the log.
  *
@@ -71,35 +89,38 @@ struct brg_openrun_shares {
     struct brg_buffer *buffers[BRG_SCHEME_UNITS_MAX];
 };
 
-/* brg_openrun_decode - the full gradient sum of `step` from its shares, durable on return (with
- * durability step).
+/* brg_openrun_decode - the full gradient sum of `step` from its shares by `scheme`, durable on
+ * return (with durability step).
  *
  * out:    *entry: where it is in the log; its digest and count in any case
  * errors: BRG_EINVAL the sum is not finite: the run has diverged; BRG_EIO, BRG_ENOSPC: stop */
-BRG_CHECK int brg_openrun_decode(struct brg_openrun *run, uint64_t step,
-                                 const struct brg_openrun_shares *shares,
+BRG_CHECK int brg_openrun_decode(struct brg_openrun *run, const struct brg_scheme *scheme,
+                                 uint64_t step, const struct brg_openrun_shares *shares,
                                  struct brg_gradlog_entry *entry, struct brg_why *why);
 
-/* brg_openrun_apply - one optimizer step with the gradient decoded last: version becomes `step`.
- * asserts: version == step - 1. errors: BRG_ENOMEM */
+/* brg_openrun_apply - one optimizer step of the model whose turn it is, with the gradient decoded
+ * last: `applied` becomes `step`, and version step + models - 1 is at hand.
+ * asserts: applied == step - 1. errors: BRG_ENOMEM */
 BRG_CHECK int brg_openrun_apply(struct brg_openrun *run, uint64_t step, struct brg_why *why);
 
-/* brg_openrun_params_source - the present parameters as an object that workers can fetch.
- * own: *out is the caller's, brg_source_fini. errors: BRG_ENOMEM */
-BRG_CHECK int brg_openrun_params_source(struct brg_openrun *run, struct brg_source *out);
+/* brg_openrun_params_source - a version of the parameters as an object that workers can fetch.
+ * own: *out is the caller's, brg_source_fini. errors: BRG_ENOMEM
+ * asserts: the version is at hand */
+BRG_CHECK int brg_openrun_params_source(struct brg_openrun *run, uint64_t version,
+                                        struct brg_source *out);
 
-/* brg_openrun_checkpoint - parameters and moments of the present version as files, durable on
- * return; out *digest of the parameters. errors: BRG_EIO, BRG_ENOSPC: stop */
-BRG_CHECK int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digest,
+/* brg_openrun_checkpoint - parameters and moments of all models after step `applied` as files,
+ * durable on return; out digests [models] of the parameters. errors: BRG_EIO, BRG_ENOSPC: stop */
+BRG_CHECK int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digests,
                                      struct brg_why *why);
 
 /* brg_openrun_truncate - the log up to `step`, whose checkpoint is on record, may go; so may old
  * checkpoints beyond those to keep. errors: BRG_EIO */
 BRG_CHECK int brg_openrun_truncate(struct brg_openrun *run, uint64_t step, struct brg_why *why);
 
-/* brg_openrun_eval - the held-out loss of the present version, on at most `samples` samples.
- * errors: BRG_ENOMEM, BRG_EINVAL */
-BRG_CHECK int brg_openrun_eval(const struct brg_openrun *run, uint64_t samples,
+/* brg_openrun_eval - the held-out loss of `model` as it is now, on at most `samples` samples.
+ * errors: BRG_ENOMEM, BRG_EINVAL. asserts: the run has such a model */
+BRG_CHECK int brg_openrun_eval(const struct brg_openrun *run, uint32_t model, uint64_t samples,
                                struct brg_model_sums *sums);
 
 /* brg_openrun_task_chunks - samples or tokens that `chunk` holds. shared. */

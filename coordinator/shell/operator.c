@@ -66,10 +66,10 @@ int brg_service_submit(struct brg_service *s, const struct brg_run_config *confi
     struct brg_service_run *run = &s->runs[index];
     memset(run, 0, sizeof *run);
     run->config = *config;
-    run->loss = run->held_out_loss = run->held_out_accuracy = NAN;
+    brg_service_run_init(run);
     run->record = (struct brg_record_run){.id = index + 1u,
                                           .submitted_ns = brg_service_wall_ns(),
-                                          .steps = config->steps,
+                                          .steps = brg_run_config_steps(config),
                                           .seed = config->seed,
                                           .kind = config->kind};
     (void)snprintf(run->record.name, sizeof run->record.name, "%s", config->name);
@@ -219,6 +219,39 @@ static int curve(struct brg_service *s, const cJSON *body, cJSON **reply, struct
     return BRG_OK;
 }
 
+#define DELAYS_PAGE_MAX 4000u
+
+/* A page of what workers took: [round, worker, chunks, chunks of the batch, ns, censored] each. */
+static int delays(struct brg_service *s, const cJSON *body, cJSON *reply, struct brg_why *why) {
+    static struct brg_delay items[DELAYS_PAGE_MAX]; /* too large for the stack; one thread */
+    char folder[BRG_PATH_BYTES];
+    const uint32_t index = run_of(s, body);
+    uint32_t count = 0;
+    uint64_t next = 0;
+    if (index == BRG_NOBODY) {
+        return brg_why_set(why, BRG_ENOENT, "there is no such run: brigade runs lists them");
+    }
+    (void)snprintf(folder, sizeof folder, "%s/runs/%" PRIu64, s->options->state_dir,
+                   s->runs[index].record.id);
+    if (s->delays != NULL && s->run != NULL && index == s->run_index) brg_delays_flush(s->delays);
+    const uint64_t from = number_of(body, "from", UINT64_C(1) << 53, 0);
+    const uint32_t limit = (uint32_t)number_of(body, "limit", DELAYS_PAGE_MAX, DELAYS_PAGE_MAX);
+    const int rc = brg_delays_read(folder, from, items, limit, &count, &next);
+    if (rc != BRG_OK) {
+        return brg_why_set(why, rc, "%s: the record of delays cannot be read: %s", folder,
+                           brg_strerror(rc));
+    }
+    cJSON *rows = cJSON_AddArrayToObject(reply, "delays");
+    for (uint32_t i = 0; i < count; i++) {
+        const struct brg_delay *d = &items[i];
+        const double row[] = {(double)d->round, d->member,     d->chunks,
+                              d->total,         (double)d->ns, d->censored};
+        (void)cJSON_AddItemToArray(rows, cJSON_CreateDoubleArray(row, 6));
+    }
+    (void)cJSON_AddNumberToObject(reply, "next", (double)next);
+    return BRG_OK;
+}
+
 static int carry_out(struct brg_service *s, const char *verb, const cJSON *body, cJSON **reply,
                      struct brg_why *why) {
     cJSON *(*show)(struct brg_service *) = NULL;
@@ -241,6 +274,7 @@ static int carry_out(struct brg_service *s, const char *verb, const cJSON *body,
     if (strcmp(verb, "workers.revoke") == 0) return worker_wish(s, BRG_EV_REVOKE, body, why);
     if (strcmp(verb, "workers.drain") == 0) return worker_wish(s, BRG_EV_ASK_DRAIN, body, why);
     if (strcmp(verb, "curve") == 0) return curve(s, body, reply, why);
+    if (strcmp(verb, "delays") == 0) return delays(s, body, *reply, why);
     if (strcmp(verb, "events") == 0) {
         cJSON_Delete(*reply);
         *reply = brg_service_events(s, number_of(body, "after", UINT64_MAX, 0),

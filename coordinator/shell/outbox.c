@@ -5,9 +5,6 @@
 
 #include "coordinator/shell/service_private.h"
 
-/* A share with nothing new for so long is asked for again; the machine's own bound is longer. */
-#define FETCH_RETRY_NS (2 * BRG_NS_PER_S)
-#define FETCH_IDLE_NS (3600 * BRG_NS_PER_S)
 /* Who has nothing to do hears of every so many commits. */
 #define COMMITS_BETWEEN 16u
 
@@ -19,7 +16,7 @@ void brg_service_send(struct brg_service *s, const struct brg_peer *to, struct b
     BRG_ASSERT(rc != BRG_EINVAL);
 }
 
-static struct brg_msg *blank(struct brg_service *s, uint32_t type) {
+struct brg_msg *brg_service_blank(struct brg_service *s, uint32_t type) {
     memset(&s->reply, 0, sizeof s->reply);
     s->reply.type = type;
     return &s->reply;
@@ -38,7 +35,7 @@ static void send_welcome(struct brg_service *s, const struct brg_coord_action *a
     member->memory_bytes = hello->memory_bytes;
     member->heard_ns = s->now_ns;
     memcpy(member->isa, hello->isa, sizeof member->isa);
-    struct brg_msg *m = blank(s, BRG_MSG_WELCOME);
+    struct brg_msg *m = brg_service_blank(s, BRG_MSG_WELCOME);
     m->welcome.member = a->member;
     m->welcome.lease_ms = (uint32_t)(s->options->lease_ns / BRG_NS_PER_MS);
     m->welcome.beat_ms = (uint32_t)(s->options->beat_ns / BRG_NS_PER_MS);
@@ -72,7 +69,7 @@ static const char *refusal_text(int32_t code) {
 }
 
 static void send_refused(struct brg_service *s, const struct brg_coord_action *a) {
-    struct brg_msg *m = blank(s, BRG_MSG_REFUSED);
+    struct brg_msg *m = brg_service_blank(s, BRG_MSG_REFUSED);
     m->refused.code = a->code == BRG_REFUSED_FULL ? BRG_EFULL : BRG_EPERM;
     m->refused.retry = a->code == BRG_REFUSED_FULL;
     brg_text_set(m->refused.text, "%s", refusal_text(a->code));
@@ -96,11 +93,13 @@ static void send_run(struct brg_service *s, const struct brg_coord_action *a) {
     if (s->run == NULL || s->run->config.id != a->run) return;
     const struct brg_run_config *config = &s->run->config.run;
     const struct brg_model_spec *model = &config->model;
-    struct brg_msg *m = blank(s, BRG_MSG_RUN);
+    struct brg_msg *m = brg_service_blank(s, BRG_MSG_RUN);
     m->run.run = a->run;
     brg_text_set(m->run.name, "%s", config->name);
     m->run.seed = config->seed;
-    m->run.steps = config->steps;
+    m->run.steps = brg_run_config_steps(config);
+    m->run.models = config->models;
+    memcpy(m->run.data_seeds, config->sweep.data_seed, sizeof m->run.data_seeds);
     m->run.model = (struct brg_msg_model){.type = model->type,
                                           .dim = model->dim,
                                           .layers = model->layers,
@@ -130,11 +129,14 @@ static void send_task(struct brg_service *s, const struct brg_coord_action *a) {
     static struct brg_recipe recipe; /* too large for the stack; the reactor is one thread */
     if (s->run == NULL || s->run->config.id != a->run) return;
     brg_scheme_recipe(s->run->scheme, a->unit, &recipe);
-    struct brg_msg *m = blank(s, BRG_MSG_TASK);
+    BRG_ASSERT(recipe.count <= BRG_CHUNKS_MAX);
+    struct brg_msg *m = brg_service_blank(s, BRG_MSG_TASK);
     m->task.run = a->run;
     m->task.step = a->step;
     m->task.unit = a->unit;
     m->task.attempt = a->attempt;
+    m->task.round = a->round;
+    m->task.since = a->since;
     m->task.version = a->step - 1;
     m->task.params_bytes = s->run->param_count * sizeof(float);
     m->task.chunk_count = recipe.count;
@@ -170,8 +172,8 @@ static int is_concerned(struct brg_service *s, uint32_t member, uint64_t step) {
 }
 
 static void send_commit(struct brg_service *s, const struct brg_coord_action *a) {
-    if (a->member == BRG_NOBODY) brg_service_drop_shares(s);
-    struct brg_msg *m = blank(s, BRG_MSG_COMMIT);
+    if (a->member == BRG_NOBODY) brg_service_drop_shares(s, a->step);
+    struct brg_msg *m = brg_service_blank(s, BRG_MSG_COMMIT);
     m->commit.proof.run = a->run;
     m->commit.proof.step = a->step;
     m->commit.proof.chain = s->chain;
@@ -188,70 +190,10 @@ static void send_commit(struct brg_service *s, const struct brg_coord_action *a)
 }
 
 static void send_release(struct brg_service *s, const struct brg_coord_action *a) {
-    brg_service_drop_shares(s);
-    struct brg_msg *m = blank(s, BRG_MSG_RELEASE);
+    brg_service_drop_all_shares(s);
+    struct brg_msg *m = brg_service_blank(s, BRG_MSG_RELEASE);
     m->release.run = a->run;
     send_to(s, a->member, m);
-}
-
-/* ---- shares ---- */
-
-static void start_pull(struct brg_service *s, const struct brg_coord_action *a) {
-    if (s->run == NULL || s->core.rounds.step != a->step) return;
-    const struct brg_progress *u = &s->core.rounds.units[a->unit];
-    struct brg_service_share *share = &s->shares[a->unit];
-    uint32_t k = 0;
-    while (k < u->holder_count && u->holders[k] != a->member) k++;
-    if (k == u->holder_count) return; /* it left in the same turn */
-    const struct brg_object object = {
-        .kind = BRG_OBJECT_SHARE, .run = a->run, .step = a->step, .unit = a->unit};
-    if (share->member == a->member && brg_fetch_is_about(&share->fetch, &object)) {
-        brg_fetch_reconnected(&share->fetch, s->now_ns); /* the same once more: go on from there */
-        return;
-    }
-    brg_fetch_drop(&share->fetch);
-    struct brg_buffer *buffer = NULL;
-    const uint64_t size = s->run->param_count * sizeof(float);
-    if (brg_pool_get(s->pool, size, &buffer) != BRG_OK) {
-        brg_log_warn("coordinator", NULL, "no memory for a share now; raise --memory");
-        return; /* asked for again after the pull's bound */
-    }
-    const struct brg_fetch_config config = {.retry_ns = FETCH_RETRY_NS,
-                                            .idle_ns = FETCH_IDLE_NS,
-                                            .part_bytes = BRG_BULK_PART_BYTES,
-                                            .window = BRG_BULK_WINDOW};
-    share->member = a->member;
-    share->step = a->step;
-    share->digest = u->digests[k];
-    brg_fetch_start(&share->fetch, &object, buffer, size, &config, s->now_ns);
-}
-
-void brg_service_pump(struct brg_service *s) {
-    if (s->run == NULL) return;
-    const uint32_t units = s->core.rounds.unit_count;
-    for (uint32_t u = 0; u < units; u++) {
-        struct brg_service_share *share = &s->shares[u];
-        if (!brg_fetch_is_active(&share->fetch) || brg_fetch_is_done(&share->fetch)) continue;
-        const struct brg_peer *bulk = &s->members[share->member].bulk;
-        if (bulk->size_bytes == 0) continue; /* Attach starts it */
-        struct brg_msg *m = blank(s, BRG_MSG_GET);
-        while (brg_fetch_next_get(&share->fetch, s->now_ns, &m->get)) {
-            brg_service_send(s, bulk, m);
-        }
-    }
-}
-
-uint64_t brg_service_fetch_wake_ns(const struct brg_service *s) {
-    uint64_t wake_ns = UINT64_MAX;
-    if (s->run == NULL) return wake_ns;
-    for (uint32_t u = 0; u < s->core.rounds.unit_count; u++) {
-        const struct brg_service_share *share = &s->shares[u];
-        if (!brg_fetch_is_active(&share->fetch)) continue;
-        if (s->members[share->member].bulk.size_bytes == 0) continue;
-        const uint64_t at_ns = brg_fetch_wake_ns(&share->fetch);
-        if (at_ns < wake_ns) wake_ns = at_ns;
-    }
-    return wake_ns;
 }
 
 /* ---- jobs ---- */
@@ -278,10 +220,11 @@ static void give_open(struct brg_service *s, const struct brg_coord_action *a) {
     static char folders[BRG_RUNS_MAX][BRG_PATH_BYTES]; /* borrowed by the open run */
     (void)snprintf(folders[index], sizeof folders[index], "%s/runs/%" PRIu64, s->options->state_dir,
                    a->run);
-    struct brg_job *job = brg_job_new(BRG_JOB_OPEN);
-    const uint64_t reach = 4 * run->config.checkpoint.every_steps;
+    struct brg_shell_job *job = brg_job_new(BRG_JOB_OPEN);
+    const uint64_t reach = 4 * run->config.checkpoint.every_steps * run->config.models;
     job->run_id = a->run;
     job->open.run = run->config;
+    job->open.code = run->code;
     job->open.id = a->run;
     job->open.folder = folders[index];
     job->open.pool = s->pool;
@@ -291,28 +234,40 @@ static void give_open(struct brg_service *s, const struct brg_coord_action *a) {
     brg_jobs_give(s->jobs, job);
 }
 
+/* The shares that the machine holds of the step, each with its hold. */
+static void fill_decode(struct brg_service *s, struct brg_shell_job *to) {
+    const struct brg_job *job = brg_rounds_job(&s->core.rounds, to->step);
+    BRG_ASSERT(job != NULL);
+    to->decode.scheme = s->run->scheme;
+    to->decode.shares.held = job->held;
+    for (uint32_t u = brg_bits_next(&job->held, 0); u < BRG_BITS_MAX;
+         u = brg_bits_next(&job->held, u + 1)) {
+        struct brg_service_share *share = brg_service_share(s, to->step, u);
+        BRG_ASSERT(share->here != NULL && share->step == to->step);
+        to->decode.shares.buffers[u] = share->here;
+        share->here = NULL;
+        s->members[share->member].shares_used++;
+    }
+}
+
+/* The run is the compute thread's to close. */
+static void forget_run(struct brg_service *s) {
+    brg_service_drop_all_shares(s);
+    for (uint32_t m = 0; m < BRG_MODELS_MAX; m++) brg_source_fini(&s->params[m]);
+    brg_tuning_close(s);
+    brg_delays_close(&s->delays);
+    s->run = NULL;
+    s->closing++;
+}
+
 static void give(struct brg_service *s, const struct brg_coord_action *a, uint32_t type) {
     if (s->run == NULL) return; /* it could not be opened */
-    struct brg_job *job = brg_job_new(type);
+    struct brg_shell_job *job = brg_job_new(type);
     job->run = s->run;
     job->run_id = a->run;
     job->step = a->step;
-    if (type == BRG_JOB_DECODE) {
-        for (uint32_t u = 0; u < s->core.rounds.unit_count; u++) {
-            if (s->core.rounds.units[u].state != BRG_UNIT_HELD) continue;
-            BRG_ASSERT(s->shares[u].here != NULL && s->shares[u].step == a->step);
-            brg_bits_add(&job->decode.shares.held, u);
-            job->decode.shares.buffers[u] = s->shares[u].here; /* with its hold */
-            s->shares[u].here = NULL;
-            s->members[s->shares[u].member].shares_used++;
-        }
-    }
-    if (type == BRG_JOB_CLOSE) {
-        brg_service_drop_shares(s);
-        brg_source_fini(&s->params);
-        s->run = NULL;
-        s->closing++;
-    }
+    if (type == BRG_JOB_DECODE) fill_decode(s, job);
+    if (type == BRG_JOB_CLOSE) forget_run(s);
     brg_jobs_give(s->jobs, job);
 }
 
@@ -380,16 +335,18 @@ void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a
     case BRG_ACT_SEND_WELCOME: send_welcome(s, a); break;
     case BRG_ACT_SEND_REFUSED: send_refused(s, a); break;
     case BRG_ACT_SEND_REHELLO:
-        brg_service_send(s, &s->members[a->member].control, blank(s, BRG_MSG_REHELLO));
+        brg_service_send(s, &s->members[a->member].control, brg_service_blank(s, BRG_MSG_REHELLO));
         break;
     case BRG_ACT_SEND_RUN: send_run(s, a); break;
     case BRG_ACT_SEND_TASK: send_task(s, a); break;
     case BRG_ACT_SEND_COMMIT: send_commit(s, a); break;
     case BRG_ACT_SEND_RELEASE: send_release(s, a); break;
     case BRG_ACT_SEND_DRAIN_ACK:
-        brg_service_send(s, &s->members[a->member].control, blank(s, BRG_MSG_DRAIN_ACK));
+        brg_service_send(s, &s->members[a->member].control,
+                         brg_service_blank(s, BRG_MSG_DRAIN_ACK));
         break;
-    case BRG_ACT_PULL: start_pull(s, a); break;
+    case BRG_ACT_PULL: brg_service_start_pull(s, a); break;
+    case BRG_ACT_SWITCHED: brg_tuning_switched(s); break;
     case BRG_ACT_OPEN: give_open(s, a); break;
     case BRG_ACT_CLOSE: give(s, a, BRG_JOB_CLOSE); break;
     case BRG_ACT_DECODE: give(s, a, BRG_JOB_DECODE); break;
@@ -402,7 +359,9 @@ void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a
     case BRG_ACT_PERSIST_TOKEN:
     case BRG_ACT_PERSIST_RUN:
     case BRG_ACT_PERSIST_COMMIT:
+    case BRG_ACT_PERSIST_CODE:
     case BRG_ACT_PERSIST_CHECKPOINT:
-    case BRG_ACT_HALT: BRG_ASSERT(0 && "records are written, and a halt ends the turn");
+    case BRG_ACT_ROUND:
+    case BRG_ACT_HALT: BRG_ASSERT(0 && "done before the turn's end");
     }
 }

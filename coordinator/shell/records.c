@@ -138,6 +138,19 @@ static void fields_of_step(struct codec *c, struct brg_record_step *r) {
     field_bytes(c, r->digest.bytes, sizeof r->digest.bytes); /* last: not part of itself */
 }
 
+static void fields_of_code(struct codec *c, struct brg_record_code *r) {
+    struct brg_code_spec *code = &r->code;
+    field_version(c);
+    field_u64(c, &r->run);
+    field_u64(c, &r->step);
+    field_u64(c, &code->seed);
+    uint32_t *const numbers[] = {&code->kind,   &code->n,      &code->s,     &code->chunks,
+                                 &code->policy, &code->mu_ppm, &code->base,  &code->b,
+                                 &code->w,      &code->lambda, &code->parts, &code->delay,
+                                 &code->rule};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) field_u32(c, numbers[i]);
+}
+
 static void fields_of_event(struct codec *c, struct brg_record_event *r) {
     field_version(c);
     field_u64(c, &r->sequence);
@@ -169,6 +182,7 @@ RECORD_FUNCTIONS(member, BRG_RECORD_MEMBER_BYTES)
 RECORD_FUNCTIONS(token, BRG_RECORD_TOKEN_BYTES)
 RECORD_FUNCTIONS(run, BRG_RECORD_RUN_BYTES_MAX)
 RECORD_FUNCTIONS(step, BRG_RECORD_STEP_BYTES)
+RECORD_FUNCTIONS(code, BRG_RECORD_CODE_BYTES)
 RECORD_FUNCTIONS(event, BRG_RECORD_EVENT_BYTES_MAX)
 
 void brg_record_step_digest(const struct brg_record_step *r, struct brg_digest *out) {

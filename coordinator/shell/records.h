@@ -6,6 +6,7 @@
  * Keys are big-endian, so that RocksDB's order is the order of the ids:
  *
  *   members  key[32]          tokens  id u64          runs    run u64
+ *   codes: in family META, see keep.c
  *   steps    run u64, step u64                        events  sequence u64
  *
  * Times are nanoseconds since 1970 in UTC. Pure and thread-safe; no allocation. */
@@ -14,6 +15,7 @@
 
 #include "base/base.h"
 #include "base/digest.h"
+#include "coding/spec.h"
 
 #define BRG_RECORD_VERSION 1u
 #define BRG_RECORD_NAME_BYTES 64u    /* with the closing NUL */
@@ -27,6 +29,7 @@
 #define BRG_RECORD_TOKEN_BYTES 129u
 #define BRG_RECORD_RUN_BYTES_MAX (405u + BRG_RECORD_YAML_BYTES_MAX)
 #define BRG_RECORD_STEP_BYTES 333u
+#define BRG_RECORD_CODE_BYTES 77u
 #define BRG_RECORD_EVENT_BYTES_MAX (65u + BRG_RECORD_TEXT_BYTES_MAX)
 
 enum brg_record_member_state {
@@ -100,6 +103,12 @@ struct brg_record_step {
     struct brg_digest digest;               /* of this record packed, without these last 32 bytes */
 };
 
+/* The code of a run in force after `step`; a run without such a record uses its run file's. */
+struct brg_record_code {
+    uint64_t run, step;
+    struct brg_code_spec code;
+};
+
 /* Something an operator may want to read about. */
 struct brg_record_event {
     uint64_t sequence; /* given by the store, from 1 */
@@ -119,6 +128,7 @@ size_t brg_record_member_pack(const struct brg_record_member *r, uint8_t *out);
 size_t brg_record_token_pack(const struct brg_record_token *r, uint8_t *out);
 size_t brg_record_run_pack(const struct brg_record_run *r, uint8_t *out);
 size_t brg_record_step_pack(const struct brg_record_step *r, uint8_t *out);
+size_t brg_record_code_pack(const struct brg_record_code *r, uint8_t *out);
 size_t brg_record_event_pack(const struct brg_record_event *r, uint8_t *out);
 
 /* brg_record_*_unpack - the record in `size` bytes at `in`.
@@ -129,6 +139,7 @@ BRG_CHECK int brg_record_member_unpack(const uint8_t *in, size_t size, struct br
 BRG_CHECK int brg_record_token_unpack(const uint8_t *in, size_t size, struct brg_record_token *r);
 BRG_CHECK int brg_record_run_unpack(const uint8_t *in, size_t size, struct brg_record_run *r);
 BRG_CHECK int brg_record_step_unpack(const uint8_t *in, size_t size, struct brg_record_step *r);
+BRG_CHECK int brg_record_code_unpack(const uint8_t *in, size_t size, struct brg_record_code *r);
 BRG_CHECK int brg_record_event_unpack(const uint8_t *in, size_t size, struct brg_record_event *r);
 
 /* brg_record_step_digest - BLAKE2b-256 of the packed record but for its own digest. */

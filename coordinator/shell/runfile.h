@@ -11,7 +11,7 @@
 #define BRG_RUNFILE_H
 
 #include "base/why.h"
-#include "coding/spec.h"
+#include "coding/tuner.h"
 #include "model/spec.h"
 
 #define BRG_RUNFILE_BYTES_MAX (UINT32_C(1) << 20)
@@ -26,6 +26,8 @@
 enum brg_run_kind { BRG_RUN_KIND_CODED = 1 };
 enum brg_durability { BRG_DURABILITY_STEP = 1, BRG_DURABILITY_CHECKPOINT = 2 };
 
+#define BRG_RUN_SCHEME_AUTO 15u /* in `scheme`, beside the numbers of enum brg_code_kind */
+
 struct brg_run_timeouts {
     uint64_t task_ns;           /* a unit not done after this is attempted elsewhere, too */
     uint64_t pull_ns;           /* a share asked for and not here after this is asked for again */
@@ -34,33 +36,43 @@ struct brg_run_timeouts {
 };
 
 struct brg_run_checkpoint {
-    uint64_t every_steps; /* >= 1 */
+    uint64_t every_steps; /* of each model, >= 1 */
     uint32_t keep;        /* >= 1 */
     uint32_t padding;
     char dir[BRG_PATH_BYTES]; /* empty: a folder of the run in the coordinator's store */
 };
 
 struct brg_run_eval {
-    uint64_t every_steps; /* 0: never */
+    uint64_t every_steps; /* of each model; 0: never */
     uint64_t samples;     /* held-out samples looked at each time */
+};
+
+/* What the models of a run differ in, by model; [models], zeros behind. */
+struct brg_run_sweep {
+    uint64_t seed[BRG_MODELS_MAX];      /* of the first parameters */
+    uint64_t data_seed[BRG_MODELS_MAX]; /* of the order of the data */
+    float lr[BRG_MODELS_MAX];
 };
 
 /* A run, complete: every default is filled in. Flat, zero-padded, comparable by memcmp. */
 struct brg_run_config {
     char name[BRG_RUN_NAME_BYTES];
     uint32_t kind;        /* enum brg_run_kind */
-    uint32_t models;      /* 1 */
+    uint32_t models;      /* trained in turn, 1 .. BRG_MODELS_MAX */
     uint32_t workers;     /* positions the code is laid out for; code.n */
     uint32_t min_workers; /* steps begin once that many are there */
     uint32_t durability;  /* enum brg_durability */
+    uint32_t scheme;      /* enum brg_code_kind, or BRG_RUN_SCHEME_AUTO */
+    uint32_t minimise;    /* enum brg_tuner_minimise where the scheme is auto, else 0 */
     uint32_t padding;
-    uint64_t steps; /* optimizer.total_steps is the same */
+    uint64_t steps; /* of each model; optimizer.total_steps is the same */
     uint64_t seed;
+    struct brg_run_sweep sweep;
     struct brg_model_spec model;
     struct brg_data_spec data;
     struct brg_batch_spec batch;
     struct brg_optimizer_spec optimizer;
-    struct brg_code_spec code;
+    struct brg_code_spec code; /* auto: the one that the probing rounds use */
     struct brg_run_timeouts timeouts;
     struct brg_run_checkpoint checkpoint;
     struct brg_run_eval eval;
@@ -112,6 +124,15 @@ void brg_run_faults_print(const struct brg_run_faults *faults, const char *file,
  * errors: BRG_EINVAL */
 BRG_CHECK int brg_run_config_check(const struct brg_run_config *config, struct brg_why *why);
 
+/* brg_run_config_steps - steps of all models together, as the machine counts them. */
+static inline uint64_t brg_run_config_steps(const struct brg_run_config *config) {
+    return config->steps * config->models;
+}
+
+/* brg_run_config_optimizer - the optimizer of `model`, with its own learning rate. */
+struct brg_optimizer_spec brg_run_config_optimizer(const struct brg_run_config *config,
+                                                   uint32_t model);
+
 /* brg_run_config_write - the run as a run file with every key in it; reading it back gives the same
  * struct. errors: BRG_EIO `out` does not take it */
 BRG_CHECK int brg_run_config_write(const struct brg_run_config *config, FILE *out);
@@ -129,9 +150,12 @@ struct brg_run_prediction {
     uint64_t sent_bytes;               /* coordinator to all workers, each step */
     uint64_t received_bytes;           /* shares the code needs, each step */
     uint64_t log_bytes;                /* written and synced each step; 0: durability checkpoint */
-    uint64_t checkpoint_bytes;         /* one checkpoint on disk */
+    uint64_t checkpoint_bytes;         /* one checkpoint on disk, of all models */
     uint32_t units;                    /* shares that a step needs */
-    uint32_t chunks_each;              /* most chunks that one worker computes in a step */
+    uint32_t chunks_each;              /* most chunks that one worker computes in a round */
+    uint32_t shares_each;              /* most shares that it returns in a round */
+    uint32_t delay;                    /* rounds after its own in which a step is due at the latest:
+                                        * 0 but for sequential codes */
 };
 
 /* brg_run_config_predict - for a config that passed brg_runfile_*. Saturates at UINT64_MAX. */

@@ -8,6 +8,7 @@
 #include "coding/scheme.h"
 #include "model/model.h"
 #include "model/optimizer.h"
+#include "proto/messages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 
 #define HELD_OUT_DEFAULT 0.05
 #define EVAL_EVERY_DEFAULT 50u
+#define AUTO_CHUNKS_EACH 4u /* chunks a worker that auto asks for by default */
 
 /* --- small questions ------------------------------------------------------------------------ */
 
@@ -66,11 +68,20 @@ static const char *samples_key(const struct reader *r) {
     return is_llama(r) ? "batch.sequences" : "batch.samples";
 }
 
-/* Shares that a step needs. asserts: code.s < workers */
-static uint32_t units_of(const struct brg_run_config *c) {
-    BRG_ASSERT(c->code.s < c->workers);
-    if (c->code.kind == BRG_CODE_FRC) return c->workers / (c->code.s + 1);
-    return c->workers - c->code.s; /* s is 0 for none */
+static int is_auto(const struct reader *r) {
+    return r->config->scheme == BRG_RUN_SCHEME_AUTO;
+}
+
+/* Workers without which a step cannot be finished before somebody does another's work. asserts: the
+ * code's s is below workers */
+static uint32_t workers_needed(const struct brg_run_config *c) {
+    const struct brg_code_spec *code = &c->code;
+    const int grouped = code->kind == BRG_CODE_FRC ||
+                        (code->kind == BRG_CODE_SR_SGC && code->base == BRG_BASE_REPETITION);
+    const int coded = grouped || code->kind == BRG_CODE_CYCLIC || code->kind == BRG_CODE_SR_SGC;
+    const uint32_t s = coded ? brg_code_s(code) : 0;
+    BRG_ASSERT(s < c->workers);
+    return grouped ? c->workers / (s + 1) : c->workers - s;
 }
 
 /* --- defaults that follow from other keys --------------------------------------------------- */
@@ -117,20 +128,75 @@ static void derive_model(struct reader *r) {
     }
 }
 
+/* The fewest chunks that the code can deal; for auto as many as give it something to choose from.
+ * All keys of the code have their values, but maybe out of range of each other. */
+static uint64_t chunks_wanted(const struct reader *r) {
+    const struct brg_run_config *c = r->config;
+    const struct brg_code_spec *code = &c->code;
+    const uint64_t n = c->workers;
+    if (is_auto(r)) {
+        const int known = valid(r, "model.type") && valid(r, samples_key(r));
+        uint64_t each = known ? c->batch.samples / n : 1;
+        if (each > AUTO_CHUNKS_EACH) each = AUTO_CHUNKS_EACH;
+        return n * each > n ? n * each : n;
+    }
+    if (code->kind == BRG_CODE_M_SGC && code->lambda >= n) return n * (code->w - 1);
+    if (code->kind == BRG_CODE_M_SGC) {
+        return n * (code->b + (uint64_t)(code->w - 1) * (code->lambda + 1));
+    }
+    return n * (code->parts > 0 ? code->parts : 1);
+}
+
+/* b and lambda of a sequential code are in range by themselves. */
+static void derive_sequential(struct reader *r) {
+    struct brg_code_spec *code = &r->config->code;
+    if (wants(r, "code.w", "code.b")) {
+        code->w = code->b + 1;
+        set_valid(r, "code.w");
+    }
+    if (!wants(r, "code.lambda", "workers") || !valid(r, "code.w") || !valid(r, "code.b")) return;
+    code->lambda = r->config->workers;
+    if (code->kind == BRG_CODE_SR_SGC && (code->w - 1) / code->b + 1 < code->lambda) {
+        code->lambda = (code->w - 1) / code->b + 1; /* makes s 1 */
+    }
+    set_valid(r, "code.lambda");
+}
+
+/* 1 where the numbers of the code fit together as far as brg_code_s needs it. */
+static int sane_code(const struct brg_run_config *c) {
+    const struct brg_code_spec *code = &c->code;
+    if (code->kind != BRG_CODE_SR_SGC && code->kind != BRG_CODE_M_SGC) return code->s < c->workers;
+    return code->w > code->b && code->lambda <= c->workers && brg_code_s(code) <= c->workers &&
+           (code->kind == BRG_CODE_M_SGC || brg_code_s(code) < c->workers);
+}
+
+static int code_known(const struct reader *r) {
+    static const char *const keys[] = {"code.s", "code.b", "code.w", "code.lambda", "code.parts"};
+    if (!valid(r, "code.scheme") || !valid(r, "workers")) return 0;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const struct key_state *state = state_of(r, keys[i]);
+        if (state->applies && !state->valid) return 0;
+    }
+    return 1;
+}
+
 static void derive_code(struct reader *r) {
     struct brg_run_config *c = r->config;
+    if (!is_auto(r)) c->code.kind = c->scheme;
     if (wants(r, "workers", NULL)) {
         int few = valid(r, "batch.chunks") && c->batch.chunks < 8;
         c->workers = few ? c->batch.chunks : 8;
         set_valid(r, "workers");
     }
-    if (wants(r, "batch.chunks", "workers")) {
-        c->batch.chunks = c->workers;
-        set_valid(r, "batch.chunks");
-    }
     if (wants(r, "code.s", "workers")) {
         c->code.s = c->workers > 1 ? 1 : 0;
         set_valid(r, "code.s");
+    }
+    derive_sequential(r);
+    if (wants(r, "batch.chunks", NULL) && code_known(r)) {
+        const uint64_t chunks = chunks_wanted(r);
+        c->batch.chunks = chunks < BRG_CHUNKS_MAX ? (uint32_t)chunks : BRG_CHUNKS_MAX;
+        set_valid(r, "batch.chunks");
     }
     if (wants(r, "code.seed", "seed")) {
         c->code.seed = c->seed;
@@ -138,12 +204,49 @@ static void derive_code(struct reader *r) {
     }
     c->code.n = c->workers;
     c->code.chunks = c->batch.chunks;
-    int s_known = valid(r, "code.s") || c->code.kind == BRG_CODE_NONE;
-    if (wants(r, "min_workers", "workers") && valid(r, "code.scheme") && s_known &&
-        c->code.s < c->workers) {
-        c->min_workers = units_of(c);
+    if (is_auto(r) && c->workers > 1) {
+        c->code = brg_tuner_probe_spec(c->workers, c->batch.chunks);
+        c->code.seed = c->seed;
+    }
+    const int knows_s = code_known(r) && (is_auto(r) ? c->workers > 1 : 1);
+    if (wants(r, "min_workers", "workers") && knows_s && sane_code(c)) {
+        c->min_workers = workers_needed(c);
         set_valid(r, "min_workers");
     }
+}
+
+/* The models differ in their seeds unless the file says in what else. */
+static void derive_sweep(struct reader *r) {
+    struct brg_run_config *c = r->config;
+    struct brg_run_sweep *sweep = &c->sweep;
+    if (!valid(r, "models")) return;
+    const int rises = !given(r, "sweep.data_seed") && !given(r, "sweep.lr");
+    for (uint32_t m = 0; m < c->models; m++) {
+        if (!given(r, "sweep.seed")) sweep->seed[m] = c->seed + (rises ? m : 0);
+        if (!given(r, "sweep.data_seed")) sweep->data_seed[m] = sweep->seed[m];
+        if (!given(r, "sweep.lr")) sweep->lr[m] = c->optimizer.lr;
+    }
+    if (wants(r, "sweep.seed", NULL)) set_valid(r, "sweep.seed");
+    if (wants(r, "sweep.data_seed", NULL)) set_valid(r, "sweep.data_seed");
+    if (wants(r, "sweep.lr", NULL)) set_valid(r, "sweep.lr");
+}
+
+int brg_run_derive_early(struct reader *r, const struct key *key) {
+    struct brg_code_spec *code = &r->config->code;
+    const uint32_t scheme = r->config->scheme;
+    if (strcmp(key->section, "code") != 0 || strcmp(key->name, "policy") != 0) return 0;
+    const int waits = scheme == BRG_CODE_SR_SGC || scheme == BRG_CODE_M_SGC ||
+                      (scheme == BRG_CODE_FRC && code->delay > 0);
+    code->policy = waits ? BRG_POLICY_MINWAIT : BRG_POLICY_EARLY;
+    return 1;
+}
+
+struct brg_optimizer_spec brg_run_config_optimizer(const struct brg_run_config *config,
+                                                   uint32_t model) {
+    struct brg_optimizer_spec spec = config->optimizer;
+    BRG_ASSERT(model < config->models);
+    spec.lr = config->sweep.lr[model];
+    return spec;
 }
 
 static void derive_batch(struct reader *r) {
@@ -161,6 +264,7 @@ void brg_run_derive(struct reader *r) {
     derive_data(r);
     derive_code(r);
     derive_batch(r);
+    derive_sweep(r);
     r->config->optimizer.total_steps = r->config->steps;
 }
 
@@ -296,27 +400,41 @@ static void check_batch(struct reader *r) {
     }
 }
 
-static void check_sequential(struct reader *r) {
-    const char *name = r->sequential == 1 ? "sr-sgc" : "m-sgc";
-    uint32_t burst = r->burst > 0 ? r->burst : 1;
-    uint32_t window = r->window > burst ? r->window : burst + 1;
-    if (r->sequential == 0) return;
-    /* SR-SGC finishes burst rounds late, M-SGC window - 2 + burst (Krishnan et al., ICLR 2023). */
-    uint32_t delay = r->sequential == 1 ? burst : window - 2 + burst;
-    if (!valid(r, "models") || r->config->models > delay) return;
+/* A step that is due T rounds after its own needs T other models to fill that time. */
+static void check_models(struct reader *r) {
+    const struct brg_run_config *c = r->config;
+    const uint32_t delay = brg_code_delay(&c->code);
+    if (!valid(r, "models") || c->models > delay) return;
+    if (delay >= BRG_MODELS_MAX) {
+        brg_fault_add(r->faults, line_of(r, "code.w", "code.b"), "code", "w",
+                      "a step would be finished T = %" PRIu32
+                      " rounds late, which takes T + 1 models, and a run has at most %u: make b "
+                      "or w smaller",
+                      delay, BRG_MODELS_MAX);
+        return;
+    }
     brg_fault_add(r->faults, line_of(r, "models", "code.scheme"), "", "models",
-                  "%" PRIu32 " is too few for %s, which finishes a step T = %" PRIu32
-                  " round%s late "
-                  "and fills that time with other models: it needs T + 1 = %" PRIu32
-                  "; use code.scheme: frc, which needs one",
-                  r->config->models, name, delay, delay == 1 ? "" : "s", delay + 1);
+                  "%" PRIu32 " is too few for this code, which finishes a step T = %" PRIu32
+                  " round%s late and fills that time with other models: set it to T + 1 = %" PRIu32
+                  " or more, or take code.scheme: frc, which needs one",
+                  c->models, delay, delay == 1 ? "" : "s", delay + 1);
+}
+
+static const char *shares_word(const struct brg_code_spec *code) {
+    if (code->parts > 1) return "shares of a step";
+    return code->kind == BRG_CODE_FRC ? "groups" : "workers";
 }
 
 static void check_code_counts(struct reader *r) {
     const struct brg_run_config *c = r->config;
-    uint32_t line = line_of(r, "batch.chunks", "workers");
-    uint32_t units = units_of(c), n = c->workers, chunks = c->batch.chunks;
-    if (c->code.kind == BRG_CODE_CYCLIC && chunks % n != 0) {
+    const struct brg_code_spec *code = &c->code;
+    const uint32_t line = line_of(r, "batch.chunks", "workers");
+    const uint32_t n = c->workers, chunks = c->batch.chunks;
+    const uint32_t parts = code->parts > 0 ? code->parts : 1;
+    const int plain = code->kind != BRG_CODE_SR_SGC && code->kind != BRG_CODE_M_SGC;
+    const uint32_t units = plain ? workers_needed(c) * parts : 1;
+    struct brg_why why;
+    if (code->kind == BRG_CODE_CYCLIC && chunks % n != 0) {
         brg_fault_add(r->faults, line, "batch", "chunks",
                       "%" PRIu32 " is not a multiple of workers %" PRIu32
                       ", which cyclic needs: use %" PRIu32,
@@ -325,41 +443,46 @@ static void check_code_counts(struct reader *r) {
         brg_fault_add(r->faults, line, "batch", "chunks",
                       "%" PRIu32 " cannot be dealt to %" PRIu32 " %s: use %" PRIu32
                       " or more, or fewer workers",
-                      chunks, units, c->code.kind == BRG_CODE_FRC ? "groups" : "workers", units);
-    } else {
-        struct brg_why why;
-        if (brg_scheme_check(&c->code, &why) != BRG_OK) {
-            brg_fault_add(r->faults, line_of(r, "code.scheme", "code.s"), "code", "scheme", "%s",
-                          why.text);
-        }
+                      chunks, units, shares_word(code), units);
+    } else if (brg_scheme_check(code, &why) != BRG_OK) {
+        brg_fault_add(r->faults, line_of(r, "code.scheme", "code.s"), "code", "scheme", "%s",
+                      why.text);
+    } else if (r->faults->count == 0 && brg_policy_check(code, &why) != BRG_OK) {
+        brg_fault_add(r->faults, line_of(r, "code.policy", "code.scheme"), "code", "policy", "%s",
+                      why.text);
+    }
+}
+
+static void check_auto(struct reader *r) {
+    const struct brg_run_config *c = r->config;
+    if (c->workers < 2) {
+        brg_fault_add(r->faults, line_of(r, "code.scheme", "workers"), "code", "scheme",
+                      "auto has nothing to choose with 1 worker: write  code: {scheme: none}");
+    } else if (valid(r, "batch.chunks")) {
+        check_code_counts(r);
     }
 }
 
 static void check_code(struct reader *r) {
     const struct brg_run_config *c = r->config;
-    check_sequential(r);
-    if (valid(r, "models") && c->models > 1 && r->sequential == 0) {
-        brg_fault_add(r->faults, line_of(r, "models", NULL), "", "models",
-                      "%" PRIu32 " models need a sequential code, which is not available in this "
-                      "version: set it to 1 and submit a run each",
-                      c->models);
-    }
     if (valid(r, "workers") && valid(r, "min_workers") && c->min_workers > c->workers) {
         brg_fault_add(r->faults, line_of(r, "min_workers", "workers"), "", "min_workers",
                       "%" PRIu32 " is more than workers %" PRIu32 ": set it to at most that",
                       c->min_workers, c->workers);
     }
-    if (!valid(r, "code.scheme") || !valid(r, "workers")) return;
-    if (c->code.kind != BRG_CODE_NONE) {
-        if (!valid(r, "code.s")) return;
-        if (c->code.s >= c->workers) {
-            brg_fault_add(r->faults, line_of(r, "code.s", "workers"), "code", "s",
-                          "%" PRIu32 " stragglers of %" PRIu32 " workers leave nobody to answer: "
-                          "set s to at most %" PRIu32 ", or workers to more than %" PRIu32,
-                          c->code.s, c->workers, c->workers - 1, c->code.s);
-            return;
-        }
+    if (!code_known(r)) return;
+    if (is_auto(r)) {
+        check_auto(r);
+        return;
     }
+    if (valid(r, "code.s") && c->code.s >= c->workers) {
+        brg_fault_add(r->faults, line_of(r, "code.s", "workers"), "code", "s",
+                      "%" PRIu32 " stragglers of %" PRIu32 " workers leave nobody to answer: "
+                      "set s to at most %" PRIu32 ", or workers to more than %" PRIu32,
+                      c->code.s, c->workers, c->workers - 1, c->code.s);
+        return;
+    }
+    check_models(r);
     if (valid(r, "batch.chunks") && valid(r, "code.policy")) check_code_counts(r);
 }
 
@@ -414,9 +537,6 @@ static void check_whole(struct reader *r) {
     if (brg_optimizer_check(&c->optimizer, &why) != BRG_OK) {
         brg_fault_add(r->faults, line_of(r, "optimizer.type", NULL), "optimizer", NULL, "%s",
                       why.text);
-    }
-    if (brg_policy_check(&c->code, &why) != BRG_OK) {
-        brg_fault_add(r->faults, line_of(r, "code.policy", NULL), "code", "policy", "%s", why.text);
     }
 }
 

@@ -23,6 +23,8 @@ enum key_type {
     KEY_PATH,      /* -> char [BRG_PATH_BYTES] */
     KEY_VOCAB,     /* `bytes` or a whole number -> uint32_t */
     KEY_WIDTHS,    /* [128, 64] -> model.widths and model.width_count */
+    KEY_SEEDS,     /* [1, 2], one a model -> uint64_t [BRG_MODELS_MAX] */
+    KEY_RATES,     /* [1e-3, 3e-3], one a model -> float [BRG_MODELS_MAX] */
 };
 
 /* A word and its number; number 0: known, but not available in this version, for `reason`. */
@@ -42,9 +44,18 @@ struct key {
     const char *fallback;         /* as it would stand in the file; NULL: see derived */
     const char *derived;          /* where the default comes from; NULL as well: required */
     const char *when;             /* "model.type": the key applies only where this other key ... */
-    uint32_t when_mask;           /* ... has one of these numbers, bit by bit */
+    uint32_t when_mask;           /* ... has one of these numbers, bit by bit; it precedes this one,
+                                   * and its own condition must hold as well */
     const char *help;
 };
+
+/* A key that applies in one more case than its row says. */
+struct key_also {
+    const char *path, *when;
+    uint32_t mask;
+};
+
+extern const struct key_also brg_runfile_also[]; /* ends with path NULL */
 
 extern const struct key brg_runfile_keys[]; /* keys that others depend on come first */
 extern const uint32_t brg_runfile_key_count;
@@ -70,8 +81,6 @@ struct reader {
     struct brg_run_faults *faults;
     const char *folder; /* NULL: leave paths alone */
     uint32_t flags;
-    uint32_t burst, window; /* of a sequential code, which is refused; 0: not given */
-    uint32_t sequential;    /* 1: code.scheme is sr-sgc, 2: m-sgc */
     struct key_state states[KEYS_MAX];
     int unread[SECTIONS_MAX]; /* 1: given, but not as a section: what is missing there is unknown */
     uint32_t section_lines[SECTIONS_MAX]; /* by index in brg_runfile_sections; 0: not given */
@@ -106,6 +115,11 @@ int brg_key_applies(const struct brg_run_config *config, const struct key *key);
 BRG_CHECK int brg_value_parse(const struct key *key, const char *text,
                               struct brg_run_config *config, struct brg_why *why);
 
+/* brg_value_parse_item - item `index` of a KEY_SEEDS or KEY_RATES list; the rest as above.
+ * asserts: index < BRG_MODELS_MAX */
+BRG_CHECK int brg_value_parse_item(const struct key *key, uint32_t index, const char *text,
+                                   struct brg_run_config *config, struct brg_why *why);
+
 /* brg_value_text - the value as it would stand in the file; a path or name quoted where needed.
  * shape: out [VALUE_BYTES]; returns out */
 const char *brg_value_text(const struct key *key, const struct brg_run_config *config, char *out);
@@ -113,6 +127,10 @@ const char *brg_value_text(const struct key *key, const struct brg_run_config *c
 /* brg_value_kind - what to write there, for people: "a number from 1 to 1024".
  * shape: out [VALUE_BYTES]; returns out */
 const char *brg_value_kind(const struct key *key, char *out);
+
+/* brg_run_derive_early - fills in a key that others depend on before they are read, where it was
+ * not given: 1 where `key` is such a key, else 0. */
+int brg_run_derive_early(struct reader *r, const struct key *key);
 
 /* brg_run_derive - fills in what was not given and follows from the rest. */
 void brg_run_derive(struct reader *r);

@@ -174,17 +174,8 @@ static void remember(struct document *d, uint32_t section, const char *name, uin
     memcpy(g->name, cut, sizeof cut);
 }
 
-/* `code: auto` is announced for later; every other scalar is a slip. */
-static void not_a_section(struct reader *r, uint32_t section, uint32_t line,
-                          const yaml_node_t *value) {
+static void not_a_section(struct reader *r, uint32_t section, uint32_t line) {
     const char *name = brg_runfile_sections[section].name;
-    const char *text =
-        value->type == YAML_SCALAR_NODE ? (const char *)value->data.scalar.value : "";
-    if (strcmp(name, "code") == 0 && strcmp(text, "auto") == 0) {
-        brg_fault_add(r->faults, line, name, NULL,
-                      "auto is not available in this version: write  code: {scheme: frc, s: 1}");
-        return;
-    }
     const char *first = "key";
     for (uint32_t i = brg_runfile_key_count; i-- > 0;) {
         if (in_section(&brg_runfile_keys[i], section)) first = brg_runfile_keys[i].name;
@@ -208,9 +199,14 @@ static void collect_section(struct document *d, uint32_t section, uint32_t line,
         brg_fault_add(r->faults, line, name, NULL, "%s", brg_runfile_sections[section].reason);
         return;
     }
+    if (value->type == YAML_SCALAR_NODE && strcmp(name, "code") == 0 &&
+        strcmp((const char *)value->data.scalar.value, "auto") == 0) {
+        remember(d, section, "scheme", line, value); /* short for  code: {scheme: auto} */
+        return;
+    }
     if (value->type != YAML_MAPPING_NODE) {
         r->unread[section] = 1;
-        not_a_section(r, section, line, value);
+        not_a_section(r, section, line);
         return;
     }
     for (const yaml_node_pair_t *p = value->data.mapping.pairs.start;
@@ -296,24 +292,56 @@ static int read_scalar(struct reader *r, const struct key *key, const yaml_node_
     return rc;
 }
 
+/* The items of a list that must not be empty; NULL after a fault. */
+static const yaml_node_item_t *list_items(struct reader *r, const struct key *key,
+                                          const yaml_node_t *node, size_t *count) {
+    char kind[VALUE_BYTES];
+    *count = 0;
+    if (node->type == YAML_SEQUENCE_NODE) {
+        *count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+    }
+    if (*count > 0) return node->data.sequence.items.start;
+    brg_fault_add(r->faults, line_of(node), key->section, key->name, "must be %s",
+                  brg_value_kind(key, kind));
+    return NULL;
+}
+
 static int read_widths(struct document *d, const struct key *key, const yaml_node_t *node) {
     struct reader *r = d->reader;
+    size_t count;
     int rc = BRG_OK;
     r->config->model.width_count = 0;
     if (node->type == YAML_SCALAR_NODE) return read_scalar(r, key, node); /* hidden: 128 */
-    const yaml_node_item_t *top =
-        node->type == YAML_SEQUENCE_NODE ? node->data.sequence.items.top : NULL;
-    const yaml_node_item_t *p = top != NULL ? node->data.sequence.items.start : NULL;
-    if (p == top) {
-        char kind[VALUE_BYTES];
-        brg_fault_add(r->faults, line_of(node), key->section, key->name, "must be %s",
-                      brg_value_kind(key, kind));
-        return BRG_EINVAL;
-    }
-    for (; p < top && rc == BRG_OK; p++) {
-        rc = read_scalar(r, key, yaml_document_get_node(&d->yaml, *p));
+    const yaml_node_item_t *items = list_items(r, key, node, &count);
+    if (items == NULL) return BRG_EINVAL;
+    for (size_t i = 0; i < count && rc == BRG_OK; i++) {
+        rc = read_scalar(r, key, yaml_document_get_node(&d->yaml, items[i]));
     }
     return rc;
+}
+
+/* One value for each model: config->models is known, its row precedes. */
+static int read_sweep(struct document *d, const struct key *key, const yaml_node_t *node) {
+    struct reader *r = d->reader;
+    const char *text;
+    struct brg_why why;
+    size_t count;
+    const yaml_node_item_t *items = list_items(r, key, node, &count);
+    if (items == NULL) return BRG_EINVAL;
+    if (count != r->config->models) {
+        brg_fault_add(r->faults, line_of(node), key->section, key->name,
+                      "has %zu values for %" PRIu32 " models: give each model one", count,
+                      r->config->models);
+        return BRG_EINVAL;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const yaml_node_t *item = yaml_document_get_node(&d->yaml, items[i]);
+        if (scalar_text(r, key, item, &text) != BRG_OK) return BRG_EINVAL;
+        if (brg_value_parse_item(key, i, text, r->config, &why) == BRG_OK) continue;
+        brg_fault_add(r->faults, line_of(item), key->section, key->name, "%s", why.text);
+        return BRG_EINVAL;
+    }
+    return BRG_OK;
 }
 
 static struct given *find_given(struct document *d, const struct key *key) {
@@ -339,12 +367,23 @@ uint32_t brg_key_find(const struct reader *r, const char *path) {
     return first;
 }
 
-int brg_key_applies(const struct brg_run_config *config, const struct key *key) {
-    if (key->when == NULL) return 1;
-    uint32_t other = brg_key_find(NULL, key->when);
+/* 1 where the key at `path` has one of the numbers in `mask`, and has a say itself. The conditions
+ * of the table are at most two deep, so that this ends. */
+static int holds(const struct brg_run_config *config, const char *path, uint32_t mask) {
+    const uint32_t other = brg_key_find(NULL, path);
     BRG_ASSERT(other < KEYS_MAX);
-    uint32_t number = brg_key_number(config, &brg_runfile_keys[other]);
-    return number < 32 && (key->when_mask >> number & 1u) != 0;
+    const struct key *key = &brg_runfile_keys[other];
+    const uint32_t number = brg_key_number(config, key);
+    return number < 32 && (mask >> number & 1u) != 0 && brg_key_applies(config, key);
+}
+
+int brg_key_applies(const struct brg_run_config *config, const struct key *key) {
+    if (key->when == NULL || holds(config, key->when, key->when_mask)) return 1;
+    for (const struct key_also *also = brg_runfile_also; also->path != NULL; also++) {
+        const uint32_t row = brg_key_find(NULL, also->path);
+        if (key == &brg_runfile_keys[row] && holds(config, also->when, also->mask)) return 1;
+    }
+    return 0;
 }
 
 static void read_missing(struct reader *r, uint32_t row) {
@@ -354,6 +393,8 @@ static void read_missing(struct reader *r, uint32_t row) {
     if (key->fallback != NULL) {
         int rc = brg_value_parse(key, key->fallback, r->config, NULL);
         BRG_ASSERT(rc == BRG_OK); /* the table's own defaults are in range */
+        r->states[row].valid = 1;
+    } else if (brg_run_derive_early(r, key)) {
         r->states[row].valid = 1;
     } else if (key->derived == NULL && !r->unread[section]) {
         brg_fault_add(r->faults, r->section_lines[section], key->section, key->name,
@@ -368,7 +409,7 @@ static void read_row(struct document *d, uint32_t row) {
     struct given *g = find_given(d, key);
     if (key->when != NULL) {
         uint32_t other = brg_key_find(r, key->when);
-        if (!r->states[other].valid) {
+        if (!r->states[other].valid && r->states[other].applies) {
             if (g != NULL) g->used = 1; /* nobody can tell yet whether it applies */
             return;
         }
@@ -381,8 +422,14 @@ static void read_row(struct document *d, uint32_t row) {
     }
     g->used = 1;
     state->line = g->line;
-    int rc =
-        key->type == KEY_WIDTHS ? read_widths(d, key, g->value) : read_scalar(r, key, g->value);
+    int rc;
+    if (key->type == KEY_WIDTHS) {
+        rc = read_widths(d, key, g->value);
+    } else if (key->type == KEY_SEEDS || key->type == KEY_RATES) {
+        rc = read_sweep(d, key, g->value);
+    } else {
+        rc = read_scalar(r, key, g->value);
+    }
     state->valid = rc == BRG_OK;
 }
 
@@ -391,6 +438,12 @@ static void read_row(struct document *d, uint32_t row) {
 static void no_effect(struct reader *r, const struct given *g, const struct key *key) {
     char value[VALUE_BYTES];
     const struct key *other = &brg_runfile_keys[brg_key_find(NULL, key->when)];
+    /* Where the other key has no say itself, what keeps it from it is the reason. */
+    const char *when = key->when;
+    if (other->when != NULL && !brg_key_applies(r->config, other)) {
+        when = other->when;
+        other = &brg_runfile_keys[brg_key_find(NULL, when)];
+    }
     (void)brg_value_text(other, r->config, value);
     /* The other model's word for the same thing is the likeliest cure. */
     const char *instead = NULL;
@@ -401,10 +454,10 @@ static void no_effect(struct reader *r, const struct given *g, const struct key 
     }
     if (instead != NULL) {
         brg_fault_add(r->faults, g->line, key->section, key->name,
-                      "has no effect where %s is %s: use %s there", key->when, value, instead);
+                      "has no effect where %s is %s: use %s there", when, value, instead);
     } else {
         brg_fault_add(r->faults, g->line, key->section, key->name,
-                      "has no effect where %s is %s: remove it", key->when, value);
+                      "has no effect where %s is %s: remove it", when, value);
     }
 }
 
@@ -436,34 +489,10 @@ static void unknown(struct reader *r, const struct given *g) {
                   "is not a key of a run file: remove it, or see docs/CONFIG.md");
 }
 
-/* The shape of a sequential code decides how many models it needs; read only to say so. */
-static int read_sequential(struct document *d, struct given *g) {
-    struct reader *r = d->reader;
-    uint32_t *out = strcmp(g->name, "burst") == 0    ? &r->burst
-                    : strcmp(g->name, "window") == 0 ? &r->window
-                                                     : NULL;
-    if (strcmp(brg_runfile_sections[g->section].name, "code") != 0 || r->sequential == 0) return 0;
-    if (out != NULL && g->value->type == YAML_SCALAR_NODE) {
-        unsigned long n = strtoul((const char *)g->value->data.scalar.value, NULL, 10);
-        if (n >= 1 && n <= 1000) *out = (uint32_t)n;
-    }
-    return out != NULL || strcmp(g->name, "lambda") == 0;
-}
-
-static void note_sequential(struct document *d) {
-    uint32_t row = brg_key_find(NULL, "code.scheme");
-    const struct given *g = find_given(d, &brg_runfile_keys[row]);
-    if (g == NULL || g->value->type != YAML_SCALAR_NODE) return;
-    const char *scheme = (const char *)g->value->data.scalar.value;
-    d->reader->sequential = strcmp(scheme, "sr-sgc") == 0  ? 1
-                            : strcmp(scheme, "m-sgc") == 0 ? 2
-                                                           : 0;
-}
-
 static void read_left_over(struct document *d) {
     for (uint32_t i = 0; i < d->count; i++) {
         struct given *g = &d->given[i];
-        if (g->used || read_sequential(d, g)) continue;
+        if (g->used) continue;
         const struct key *known = NULL;
         for (uint32_t k = 0; k < brg_runfile_key_count && known == NULL; k++) {
             const struct key *key = &brg_runfile_keys[k];
@@ -487,7 +516,6 @@ static void read_document(struct document *d) {
         return;
     }
     collect(d, root);
-    note_sequential(d);
     for (uint32_t row = 0; row < brg_runfile_key_count; row++) read_row(d, row);
     read_left_over(d);
     brg_run_derive(r);

@@ -2,11 +2,18 @@
  * a row here, a field in runfile.h, and runs the test of docs/CONFIG.md with --write. */
 #include "coordinator/shell/runfile_private.h"
 
+#include "proto/messages.h"
+
 #define FIELD(member) offsetof(struct brg_run_config, member)
 #define BIT(number) (UINT32_C(1) << (number))
 #define LLAMA BIT(BRG_MODEL_LLAMA)
 #define CLASSIFIER (BIT(BRG_MODEL_MLP) | BIT(BRG_MODEL_SOFTMAX))
 #define SECONDS(n) ((double)(n)*1e9)
+#define SEVERAL_MODELS (BIT(BRG_MODELS_MAX + 1) - BIT(2)) /* 2 .. BRG_MODELS_MAX */
+#define SEQUENTIAL (BIT(BRG_CODE_SR_SGC) | BIT(BRG_CODE_M_SGC))
+#define CHOSEN                                                                                     \
+    (BIT(BRG_CODE_NONE) | BIT(BRG_CODE_FRC) | BIT(BRG_CODE_CYCLIC) | SEQUENTIAL |                  \
+     BIT(BRG_CODE_SPECULATIVE))
 
 static const struct choice kinds[] = {
     {"coded", BRG_RUN_KIND_CODED, NULL},
@@ -43,12 +50,19 @@ static const struct choice schemes[] = {
     {"frc", BRG_CODE_FRC, NULL},
     {"none", BRG_CODE_NONE, NULL},
     {"cyclic", BRG_CODE_CYCLIC, NULL},
+    {"sr-sgc", BRG_CODE_SR_SGC, NULL},
+    {"m-sgc", BRG_CODE_M_SGC, NULL},
+    {"speculative", BRG_CODE_SPECULATIVE, NULL},
+    {"auto", BRG_RUN_SCHEME_AUTO, NULL},
     {"dct", 0, "is not available in this version: use frc"},
-    {"sr-sgc", 0, "is not available in this version: use frc"},
-    {"m-sgc", 0, "is not available in this version: use frc"},
-    {"auto", 0, "is not available in this version: choose frc, none or cyclic"},
     {NULL, 0, NULL},
 };
+static const struct choice bases[] = {
+    {"repetition", BRG_BASE_REPETITION, NULL}, {"cyclic", BRG_BASE_CYCLIC, NULL}, {NULL, 0, NULL}};
+static const struct choice rules[] = {
+    {"weakest", BRG_RULE_WEAKEST, NULL}, {"model", BRG_RULE_MODEL, NULL}, {NULL, 0, NULL}};
+static const struct choice aims[] = {
+    {"time", BRG_MINIMISE_TIME, NULL}, {"cost", BRG_MINIMISE_COST, NULL}, {NULL, 0, NULL}};
 static const struct choice policies[] = {{"early", BRG_POLICY_EARLY, NULL},
                                          {"minwait", BRG_POLICY_MINWAIT, NULL},
                                          {"paper", BRG_POLICY_PAPER, NULL},
@@ -60,7 +74,10 @@ const struct section brg_runfile_sections[] = {
     {"data", NULL, "What it is trained on. Relative paths are seen from the run file's folder."},
     {"batch", NULL, "The global batch of one step; it is the same whoever answers."},
     {"optimizer", NULL, "How a step changes the parameters."},
-    {"code", NULL, "How the work is spread, so that a step need not wait for stragglers."},
+    {"sweep", NULL, "What the models of a run differ in, where there are several."},
+    {"code", NULL,
+     "How the work is spread, so that a step need not wait for stragglers. `code: auto` is short "
+     "for `code: {scheme: auto}`."},
     {"timeouts", NULL,
      "When the coordinator stops waiting. When a silent worker counts as lost is not a run's but "
      "the "
@@ -81,7 +98,7 @@ const struct key brg_runfile_keys[] = {
      "How the workers share the work. coded: each worker has the whole model, and the coordinator "
      "decodes exact gradients from the shares that arrive first."},
     {"", "steps", KEY_NUMBER, FIELD(steps), 1, 1e9, NULL, NULL, NULL, NULL, 0,
-     "Optimizer steps until the run is finished."},
+     "Optimizer steps of each model until the run is finished."},
     {"", "seed", KEY_NUMBER, FIELD(seed), 0, 0, NULL, "1", NULL, NULL, 0,
      "Decides first parameters and the order of the data; the same seed gives the same model, bit "
      "for bit."},
@@ -92,9 +109,10 @@ const struct key brg_runfile_keys[] = {
     {"", "min_workers", KEY_COUNT, FIELD(min_workers), 1, BRG_CODE_WORKERS_MAX, NULL, NULL,
      "the number of shares that a step needs", NULL, 0,
      "The first step begins when that many workers are there."},
-    {"", "models", KEY_COUNT, FIELD(models), 1, 64, NULL, "1", NULL, NULL, 0,
-     "Models trained side by side. Only sequential codes use more than one, and this version has "
-     "none of them."},
+    {"", "models", KEY_COUNT, FIELD(models), 1, BRG_MODELS_MAX, NULL, "1", NULL, NULL, 0,
+     "Models trained in turn by the same workers, such as a sweep of seeds or learning rates: "
+     "step 1 is model 0's, step 2 model 1's and so on. A code that finishes a step T rounds late "
+     "needs T + 1 of them."},
     {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, NULL, 0,
      "step: a step is on disk before anybody sees it, and no crash loses one. checkpoint: a "
      "restart goes back to the last checkpoint; saves writing one gradient a step."},
@@ -153,10 +171,11 @@ const struct key brg_runfile_keys[] = {
      "model.type", LLAMA, "Sequences in the global batch of a step."},
     {"batch", "samples", KEY_COUNT, FIELD(batch.samples), 1, 16777216, NULL, NULL, NULL,
      "model.type", CLASSIFIER, "Rows in the global batch of a step."},
-    {"batch", "chunks", KEY_COUNT, FIELD(batch.chunks), 1, BRG_CODE_CHUNKS_MAX, NULL, NULL,
-     "workers", NULL, 0,
+    {"batch", "chunks", KEY_COUNT, FIELD(batch.chunks), 1, BRG_CHUNKS_MAX, NULL, NULL,
+     "workers, or the fewest that the code can deal", NULL, 0,
      "Parts that the batch is cut into; the code deals them to the workers. At least one for each "
-     "share that a step needs; a multiple of workers for cyclic."},
+     "share of a step; a multiple of workers for cyclic, of workers (b + (w - 1) (lambda + 1)) for "
+     "m-sgc with lambda below workers. auto has more codes to choose from with more of them."},
     {"batch", "microbatch", KEY_COUNT, FIELD(batch.microbatch), 1, 16777216, NULL, NULL,
      "a chunk, at most 8 sequences or 256 rows", NULL, 0,
      "Samples computed at once: bounds a worker's memory, and a worker can turn to newer work "
@@ -185,21 +204,65 @@ const struct key brg_runfile_keys[] = {
     {"optimizer", "clip", KEY_REAL, FIELD(optimizer.clip), 0, 1e9, NULL, "1", NULL, NULL, 0,
      "Longest allowed gradient (global norm); 0 turns clipping off."},
 
-    {"code", "scheme", KEY_CHOICE, FIELD(code.kind), 0, 0, schemes, "frc", NULL, NULL, 0,
+    {"sweep", "seed", KEY_SEEDS, FIELD(sweep.seed), 0, 0, NULL, NULL,
+     "seed + the model's number; seed for all where another key of this section is given", "models",
+     SEVERAL_MODELS, "Of each model: decides its first parameters."},
+    {"sweep", "data_seed", KEY_SEEDS, FIELD(sweep.data_seed), 0, 0, NULL, NULL, "sweep.seed",
+     "models", SEVERAL_MODELS, "Of each model: decides the order in which it sees the data."},
+    {"sweep", "lr", KEY_RATES, FIELD(sweep.lr), 1e-12, 1000, NULL, NULL, "optimizer.lr for all",
+     "models", SEVERAL_MODELS, "Of each model: its learning rate, in place of optimizer.lr."},
+
+    {"code", "scheme", KEY_CHOICE, FIELD(scheme), 0, 0, schemes, "frc", NULL, NULL, 0,
      "frc: groups of s + 1 workers or more repeat the same chunks; exact to the last bit. cyclic: "
-     "chunks overlap in a ring; exact but for rounding. none: every worker is waited for."},
+     "chunks overlap in a ring; exact but for rounding. none: every worker is waited for. "
+     "speculative: nothing is repeated beforehand, late work goes to idle workers. sr-sgc: late "
+     "work is repeated in a later round. m-sgc: each step is spread over several rounds. auto: "
+     "measures the workers first, then takes the code that is best for them, and looks again when "
+     "they change."},
+    {"code", "minimise", KEY_CHOICE, FIELD(minimise), 0, 0, aims, "time", NULL, "code.scheme",
+     BIT(BRG_RUN_SCHEME_AUTO),
+     "What auto looks for. time: an early end. cost: few worker-seconds."},
     {"code", "s", KEY_COUNT, FIELD(code.s), 0, BRG_CODE_WORKERS_MAX - 1, NULL, NULL,
      "1, or 0 with one worker", "code.scheme", BIT(BRG_CODE_FRC) | BIT(BRG_CODE_CYCLIC),
      "Stragglers or dead workers that a step never waits for. Each worker does s + 1 times the "
      "work it would do without a code."},
-    {"code", "policy", KEY_CHOICE, FIELD(code.policy), 0, 0, policies, "early", NULL, NULL, 0,
-     "When a step ends. early: at the first instant it can be decoded. minwait: not before 1 + mu "
-     "times the fastest answer. paper: at that instant if it can be decoded, else with everybody."},
+    {"code", "b", KEY_COUNT, FIELD(code.b), 1, BRG_MODELS_MAX, NULL, "1", NULL, "code.scheme",
+     SEQUENTIAL,
+     "Burst: rounds in a row that one worker may be late in. sr-sgc finishes a step b rounds "
+     "late."},
+    {"code", "w", KEY_COUNT, FIELD(code.w), 2, 1000, NULL, NULL, "b + 1", "code.scheme", SEQUENTIAL,
+     "Window of rounds in which a worker has at most one burst; more than b. sr-sgc: a multiple "
+     "of b, plus 1. m-sgc finishes a step w - 2 + b rounds late."},
+    {"code", "lambda", KEY_COUNT, FIELD(code.lambda), 0, BRG_CODE_WORKERS_MAX, NULL, NULL,
+     "m-sgc: workers, for which no coding is needed; sr-sgc: (w - 1) / b + 1", "code.scheme",
+     SEQUENTIAL, "Workers that may be late within one window."},
+    {"code", "base", KEY_CHOICE, FIELD(code.base), 0, 0, bases, "repetition", NULL, "code.scheme",
+     SEQUENTIAL,
+     "The code that late work is saved by. repetition: as frc, exact to the last bit. cyclic: as "
+     "published."},
+    {"code", "parts", KEY_COUNT, FIELD(code.parts), 1, 8, NULL, "1", NULL, "code.scheme",
+     BIT(BRG_CODE_NONE) | BIT(BRG_CODE_FRC) | BIT(BRG_CODE_SPECULATIVE),
+     "Shares that a worker's work is cut into: what a late worker has finished counts, and only "
+     "the rest is attempted again. More shares to send."},
+    {"code", "delay", KEY_COUNT, FIELD(code.delay), 0, 1, NULL, "0", NULL, "code.scheme",
+     BIT(BRG_CODE_FRC),
+     "1: what a step lacks at the end of its round is attempted again in the next round, beside "
+     "the next model's step."},
+    {"code", "rule", KEY_CHOICE, FIELD(code.rule), 0, 0, rules, "weakest", NULL, "code.scheme",
+     SEQUENTIAL | BIT(BRG_CODE_CYCLIC) | BIT(BRG_CODE_FRC),
+     "What must hold for a round to end. weakest: nothing in flight is lost. model: the workers "
+     "that are late also fit the published model of stragglers."},
+    {"code", "policy", KEY_CHOICE, FIELD(code.policy), 0, 0, policies, NULL,
+     "early; minwait for codes that finish a step late", "code.scheme", CHOSEN,
+     "When a round ends. early: at the first instant the step can be decoded. minwait: not before "
+     "1 + mu times the fastest answer. paper: at that instant if it can be decoded, else with "
+     "everybody."},
     {"code", "mu", KEY_MILLIONTH, FIELD(code.mu_ppm), 0, 100, NULL, "1", NULL, "code.policy",
      BIT(BRG_POLICY_MINWAIT) | BIT(BRG_POLICY_PAPER),
-     "How much longer than the fastest answer minwait and paper wait; 1: twice as long."},
+     "How much longer than the fastest answer minwait and paper wait, and how much longer "
+     "speculative bears with a worker; 1: twice as long."},
     {"code", "seed", KEY_NUMBER, FIELD(code.seed), 0, 0, NULL, NULL, "seed", "code.scheme",
-     BIT(BRG_CODE_CYCLIC), "Of the random matrix of cyclic."},
+     BIT(BRG_CODE_CYCLIC) | SEQUENTIAL, "Of the random matrix of cyclic codes."},
 
     {"timeouts", "task", KEY_DURATION, FIELD(timeouts.task_ns), SECONDS(0.01), SECONDS(604800),
      NULL, "60s", NULL, NULL, 0,
@@ -213,7 +276,7 @@ const struct key brg_runfile_keys[] = {
      "0s: twice the fastest answer of the step."},
 
     {"checkpoint", "every", KEY_NUMBER, FIELD(checkpoint.every_steps), 1, 1e9, NULL, "50", NULL,
-     NULL, 0, "Steps between checkpoints."},
+     NULL, 0, "Steps of each model between checkpoints."},
     {"checkpoint", "keep", KEY_COUNT, FIELD(checkpoint.keep), 1, 1000, NULL, "3", NULL, NULL, 0,
      "Newest checkpoints that are kept; older ones are deleted."},
     {"checkpoint", "dir", KEY_PATH, FIELD(checkpoint.dir), 0, 0, NULL, NULL,
@@ -224,11 +287,16 @@ const struct key brg_runfile_keys[] = {
 
     {"eval", "every", KEY_NUMBER, FIELD(eval.every_steps), 0, 1e9, NULL, NULL,
      "50, or 0 without held-out data", NULL, 0,
-     "Steps between looks at the held-out data; 0: never."},
+     "Steps of a model between looks at the held-out data; 0: never."},
     {"eval", "samples", KEY_NUMBER, FIELD(eval.samples), 1, 1e9, NULL, "256", NULL, NULL, 0,
      "Held-out sequences or rows looked at each time, at most all."},
 };
 /* clang-format on */
+
+const struct key_also brg_runfile_also[] = {
+    {"code.mu", "code.scheme", BIT(BRG_CODE_SPECULATIVE)},
+    {NULL, NULL, 0},
+};
 
 #define KEY_COUNT_ALL (sizeof brg_runfile_keys / sizeof brg_runfile_keys[0])
 _Static_assert(KEY_COUNT_ALL <= KEYS_MAX, "make KEYS_MAX larger");

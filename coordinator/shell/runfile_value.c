@@ -183,6 +183,23 @@ static int append_width(const struct key *key, const char *text, struct brg_run_
     return BRG_OK;
 }
 
+int brg_value_parse_item(const struct key *key, uint32_t index, const char *text,
+                         struct brg_run_config *config, struct brg_why *why) {
+    uint64_t seed = 0;
+    double value = 0;
+    BRG_ASSERT(index < BRG_MODELS_MAX);
+    if (key->type == KEY_SEEDS) {
+        if (parse_whole(text, &seed) != BRG_OK) return bad(key, text, why);
+        memcpy((uint8_t *)field(key, config) + index * sizeof seed, &seed, sizeof seed);
+        return BRG_OK;
+    }
+    BRG_ASSERT(key->type == KEY_RATES);
+    if (parse_real(text, &value) != BRG_OK || !in_range(key, value)) return bad(key, text, why);
+    const float rate = (float)value;
+    memcpy((uint8_t *)field(key, config) + index * sizeof rate, &rate, sizeof rate);
+    return BRG_OK;
+}
+
 int brg_value_parse(const struct key *key, const char *text, struct brg_run_config *config,
                     struct brg_why *why) {
     uint64_t u64 = 0;
@@ -192,6 +209,8 @@ int brg_value_parse(const struct key *key, const char *text, struct brg_run_conf
     case KEY_NAME:
     case KEY_PATH: return parse_string(key, text, config, why);
     case KEY_WIDTHS: return append_width(key, text, config, why);
+    case KEY_SEEDS:
+    case KEY_RATES: BRG_ASSERT(0 && "read item by item"); break;
     case KEY_REAL:
     case KEY_SHARE:
     case KEY_SHARE_F64: return parse_float(key, text, config, why);
@@ -257,6 +276,24 @@ static void widths_text(const struct brg_run_config *config, char *out) {
     (void)snprintf(out + n, VALUE_BYTES - n, "]");
 }
 
+static void seeds_text(const uint64_t *seeds, uint32_t count, char *out) {
+    size_t n = (size_t)snprintf(out, VALUE_BYTES, "[");
+    for (uint32_t i = 0; i < count && i < BRG_MODELS_MAX; i++) {
+        n += (size_t)snprintf(out + n, VALUE_BYTES - n, "%s%" PRIu64, i > 0 ? ", " : "", seeds[i]);
+    }
+    (void)snprintf(out + n, VALUE_BYTES - n, "]");
+}
+
+static void rates_text(const float *rates, uint32_t count, char *out) {
+    char text[VALUE_BYTES];
+    size_t n = (size_t)snprintf(out, VALUE_BYTES, "[");
+    for (uint32_t i = 0; i < count && i < BRG_MODELS_MAX; i++) {
+        real_text(rates[i], text);
+        n += (size_t)snprintf(out + n, VALUE_BYTES - n, "%s%.40s", i > 0 ? ", " : "", text);
+    }
+    (void)snprintf(out + n, VALUE_BYTES - n, "]");
+}
+
 static void choice_text(const struct key *key, uint32_t number, char *out) {
     for (const struct choice *c = key->choices; c->word != NULL; c++) {
         if (c->number == number && number != 0) {
@@ -299,6 +336,8 @@ const char *brg_value_text(const struct key *key, const struct brg_run_config *c
     case KEY_NAME:
     case KEY_PATH: string_text(at, out); break;
     case KEY_WIDTHS: widths_text(config, out); break;
+    case KEY_SEEDS: seeds_text(at, config->models, out); break;
+    case KEY_RATES: rates_text(at, config->models, out); break;
     case KEY_REAL:
         memcpy(&f32, at, sizeof f32);
         real_text(f32, out);
@@ -367,6 +406,13 @@ const char *brg_value_kind(const struct key *key, char *out) {
     case KEY_WIDTHS:
         (void)snprintf(out, VALUE_BYTES, "a list of 1 to %u whole numbers from %.0f to %.0f",
                        BRG_MLP_HIDDEN_MAX, key->min, key->max);
+        break;
+    case KEY_SEEDS:
+        (void)snprintf(out, VALUE_BYTES, "a list of whole numbers, one for each model");
+        break;
+    case KEY_RATES:
+        (void)snprintf(out, VALUE_BYTES, "a list of numbers from %.7g to %.7g, one for each model",
+                       key->min, key->max);
         break;
     case KEY_VOCAB:
         (void)snprintf(out, VALUE_BYTES, "bytes or a whole number from %.0f to %.0f", key->min,

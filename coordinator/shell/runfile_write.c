@@ -2,6 +2,7 @@
 #include "coordinator/shell/runfile_private.h"
 
 #include "base/units.h"
+#include "coding/scheme.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 
@@ -59,29 +60,48 @@ static uint64_t multiply(uint64_t a, uint64_t b) {
     return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
+/* What the code does, from a plan of it: no matrix is drawn for that. */
+static void predict_code(const struct brg_code_spec *code, struct brg_run_prediction *out) {
+    struct brg_bits have[BRG_SCHEME_JOBS_MAX] = {0};
+    struct brg_minitask tasks[BRG_SCHEME_MINITASKS_MAX];
+    const size_t size = brg_scheme_plan_size_bytes(code);
+    struct brg_scheme *plan = size > 0 ? calloc(1, size) : NULL;
+    if (plan == NULL || brg_scheme_init_plan(plan, size, code, NULL) != BRG_OK) {
+        free(plan);
+        return;
+    }
+    /* Cyclic codes do without the shares of s stragglers. */
+    const int cyclic = code->kind == BRG_CODE_CYCLIC ||
+                       (code->kind == BRG_CODE_SR_SGC && code->base == BRG_BASE_CYCLIC);
+    out->units = brg_scheme_unit_count(plan) - (cyclic ? brg_code_s(code) : 0);
+    out->chunks_each = brg_scheme_load_chunks(plan);
+    out->delay = brg_scheme_delay(plan);
+    out->shares_each = brg_scheme_assign(plan, 1, have, 0, tasks);
+    free(plan);
+}
+
 void brg_run_config_predict(const struct brg_run_config *config, struct brg_run_prediction *out) {
     const struct brg_code_spec *code = &config->code;
     uint64_t params = brg_model_param_count(&config->model);
     uint64_t bytes = multiply(params, sizeof(float));
     uint64_t state = multiply(brg_optimizer_state_count(&config->optimizer, params), sizeof(float));
-    uint32_t groups = code->n / (code->s + 1);
     memset(out, 0, sizeof *out);
     out->parameters = params;
     out->parameter_bytes = bytes;
-    /* frc needs a share a group, cyclic all but s, none all. */
-    out->units = code->kind == BRG_CODE_FRC ? groups : code->n - code->s;
-    out->chunks_each = code->kind == BRG_CODE_CYCLIC ? code->chunks / code->n * (code->s + 1)
-                                                     : (code->chunks + groups - 1) / groups;
-    /* Parameters of this step and of the next, the gradient being summed, the share being sent. */
-    out->worker_memory_bytes = add(
-        multiply(bytes, 4), brg_model_workspace_bytes(&config->model, config->batch.microbatch));
-    /* Parameters of two versions, the optimizer's moments, the sum, and the shares it is made of.
-     */
-    out->coordinator_memory_bytes = add(multiply(bytes, 3 + (uint64_t)out->units), state);
+    predict_code(code, out);
+    /* Parameters of all steps in hand and of the next, the gradient being summed, the shares. */
+    out->worker_memory_bytes =
+        add(multiply(bytes, 3 + (uint64_t)out->shares_each + out->delay),
+            brg_model_workspace_bytes(&config->model, config->batch.microbatch));
+    /* Parameters and moments of each model, one version on its way out and one sum, and the shares
+     * of the steps in flight. */
+    out->coordinator_memory_bytes =
+        add(multiply(bytes, 1 + (uint64_t)config->models + (1 + (uint64_t)out->delay) * out->units),
+            add(multiply(state, config->models), bytes));
     out->sent_bytes = multiply(bytes, config->workers);
     out->received_bytes = multiply(bytes, out->units);
     out->log_bytes = config->durability == BRG_DURABILITY_STEP ? bytes : 0;
-    out->checkpoint_bytes = add(bytes, state);
+    out->checkpoint_bytes = multiply(add(bytes, state), config->models);
 }
 
 static void print_prediction(const struct brg_run_config *config, FILE *out) {
@@ -98,8 +118,20 @@ static void print_prediction(const struct brg_run_config *config, FILE *out) {
             brg_size_about(p.sent_bytes, a), config->workers, brg_size_about(p.parameter_bytes, b));
     fprintf(out, "  received each step     %s, %" PRIu32 " shares\n",
             brg_size_about(p.received_bytes, a), p.units);
-    fprintf(out, "  work of a worker       at most %" PRIu32 " of %" PRIu32 " chunks a step\n",
-            p.chunks_each, config->batch.chunks);
+    fprintf(out, "  work of a worker       at most %" PRIu32 " of %" PRIu32 " chunks a %s\n",
+            p.chunks_each, config->batch.chunks, p.delay > 0 ? "round" : "step");
+    if (p.delay > 0) {
+        fprintf(out, "  a step is finished     at most %" PRIu32 " round%s after its own\n",
+                p.delay, p.delay == 1 ? "" : "s");
+    }
+    if (config->models > 1) {
+        fprintf(out, "  models                 %" PRIu32 ", %" PRIu64 " steps in all\n",
+                config->models, brg_run_config_steps(config));
+    }
+    if (config->scheme == BRG_RUN_SCHEME_AUTO) {
+        fprintf(out, "  code: auto             the figures are those of the probing rounds; the "
+                     "code it takes then\n                         may do more work or less\n");
+    }
     if (p.log_bytes > 0) {
         fprintf(out, "  written each step      %s, until the next checkpoint\n",
                 brg_size_about(p.log_bytes, a));
@@ -175,8 +207,8 @@ static const char reference_head[] =
     "- Aliases (`*name`), tags (`!name`) and a second document are refused; a file has at most 1 "
     "MiB.\n"
     "- Rules between keys are checked, too: `code.s` less than `workers`, chunks enough for the\n"
-    "  code, `timeouts.task` not below `timeouts.round_patience`, and so on; the fault says the "
-    "rule.\n"
+    "  code, models enough for one that finishes steps late, `timeouts.task` not below\n"
+    "  `timeouts.round_patience`, and so on; the fault says the rule.\n"
     "\n"
     "An example:\n"
     "```yaml\n"
@@ -195,15 +227,28 @@ static const char reference_head[] =
     "\n"
     "This page is made from the table that the program reads by, and a test keeps the two equal.\n";
 
+static void print_words(const struct key *other, uint32_t mask, FILE *out) {
+    const char *between = " ";
+    for (const struct choice *c = other->choices; c->word != NULL; c++) {
+        if (c->number == 0 || (mask >> c->number & 1u) == 0) continue;
+        fprintf(out, "%s%s", between, c->word);
+        between = " or ";
+    }
+}
+
 /* The words of a condition: "model.type: mlp or softmax". */
 static void print_condition(const struct key *key, FILE *out) {
     const struct key *other = &brg_runfile_keys[brg_key_find(NULL, key->when)];
+    if (other->choices == NULL) { /* a count, and the condition is that it is not 1 */
+        fprintf(out, "Only where %s is above 1. ", key->when);
+        return;
+    }
     fprintf(out, "Only where %s is", key->when);
-    const char *between = " ";
-    for (const struct choice *c = other->choices; c->word != NULL; c++) {
-        if (c->number == 0 || (key->when_mask >> c->number & 1u) == 0) continue;
-        fprintf(out, "%s%s", between, c->word);
-        between = " or ";
+    print_words(other, key->when_mask, out);
+    for (const struct key_also *also = brg_runfile_also; also->path != NULL; also++) {
+        if (&brg_runfile_keys[brg_key_find(NULL, also->path)] != key) continue;
+        fprintf(out, ", or %s is", also->when);
+        print_words(&brg_runfile_keys[brg_key_find(NULL, also->when)], also->mask, out);
     }
     fprintf(out, ". ");
 }
@@ -247,7 +292,6 @@ int brg_runfile_reference(FILE *out) {
         fprintf(out, " `%s`", brg_runfile_sections[s].name);
     }
     fprintf(out,
-            ";\nthe codes `dct`, `sr-sgc`, `m-sgc` and `code: auto`; the model `cnn`. They are "
-            "refused with a\nsentence that says so.\n");
+            ";\nthe code `dct`; the model `cnn`. They are refused with a sentence that says so.\n");
     return finish(out);
 }

@@ -237,11 +237,15 @@ static int start(struct brg_service *s, struct brg_why *why) {
 static void save_unsaved(struct brg_service *s) {
     struct brg_why why = {{0}};
     if (s->run == NULL || s->unsaved_count == 0) return;
-    if (s->run->version != s->core.rounds.committed) return; /* the last step is not applied yet */
+    if (s->run->applied != s->core.rounds.committed) return; /* the last step is not applied yet */
     const struct brg_coord_action act = {
-        .type = BRG_ACT_PERSIST_CHECKPOINT, .run = s->run->config.id, .step = s->run->version};
-    const int rc = brg_openrun_checkpoint(s->run, &s->runs[s->run_index].params, &why);
+        .type = BRG_ACT_PERSIST_CHECKPOINT, .run = s->run->config.id, .step = s->run->applied};
+    struct brg_digest params[BRG_MODELS_MAX];
+    const int rc = brg_openrun_checkpoint(s->run, params, &why);
     if (rc == BRG_OK) {
+        for (uint32_t m = 0; m < s->run->config.run.models; m++) {
+            s->runs[s->run_index].models[m].params = params[m];
+        }
         brg_service_keep(s, &act);
     } else {
         brg_log_warn("run", NULL, "the steps since the last checkpoint are lost: %s", why.text);
@@ -257,12 +261,14 @@ static void write_rest(struct brg_service *s) {
 }
 
 static void stop(struct brg_service *s) {
-    brg_service_drop_shares(s);
+    brg_service_drop_all_shares(s);
     brg_jobs_destroy(&s->jobs);
     if (s->exit_code == BRG_EXIT_OK) save_unsaved(s);
     write_rest(s);
+    brg_tuning_close(s);
+    brg_delays_close(&s->delays);
     brg_openrun_close(&s->run);
-    brg_source_fini(&s->params);
+    for (uint32_t m = 0; m < BRG_MODELS_MAX; m++) brg_source_fini(&s->params[m]);
     brg_socket_close(&s->socket);
     brg_zap_destroy(&s->zap);
     brg_transport_destroy(&s->transport);

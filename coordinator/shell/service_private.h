@@ -3,6 +3,7 @@
  *   turn.c      one turn: receive, step, write, perform, wait      the fixed order, in one place
  *   inbox.c     messages -> events                                 outbox.c  actions -> messages
  *   answers.c   answers of the compute thread -> events            keep.c    records <-> machine
+ *   shares.c    shares on their way here                           tuning.c  `code: auto`
  *   operator.c  verbs of the operator                              status.c  what they show
  *
  * Everything here belongs to the reactor thread. Arrays of members, tokens and runs are parallel to
@@ -13,6 +14,7 @@
 #include "base/exit.h"
 #include "base/log.h"
 #include "coordinator/core/coord.h"
+#include "coordinator/shell/delays.h"
 #include "coordinator/shell/jobs.h"
 #include "coordinator/shell/service.h"
 #include "coordinator/shell/store.h"
@@ -25,6 +27,7 @@
 #define BRG_CURVE_POINTS_MAX 4096u /* loss points kept in memory for the operator */
 #define BRG_HELD_OUT_POINTS_MAX 512u
 #define BRG_PENALTIES_MAX 256u
+#define BRG_EVENT_CODE 64u /* an event of ours beside enum brg_note: `code: auto` has decided */
 #define BRG_PENALTY_NS (60 * BRG_NS_PER_S) /* a peer that broke the protocol stays out so long */
 
 /* A worker, beyond what the machine must know. */
@@ -49,29 +52,36 @@ struct brg_service_hello {
     char name[BRG_RECORD_NAME_BYTES];
 };
 
+/* What is known of one model of a run; NaN: nothing yet. */
+struct brg_service_model {
+    struct brg_digest params; /* in the checkpoint on record */
+    double loss;              /* mean of its last committed step */
+    double held_out_loss, held_out_accuracy;
+    uint64_t held_out_step; /* its own */
+};
+
 struct brg_service_run {
     struct brg_record_run record; /* yaml: own, free() */
     struct brg_run_config config;
-    uint64_t checkpoint; /* step of the checkpoint on record */
-    struct brg_digest params;
-    double loss;                             /* mean of the last committed step; NaN: none yet */
-    double held_out_loss, held_out_accuracy; /* NaN: none yet */
-    uint64_t held_out_step;
+    struct brg_code_spec code; /* in force, or to be when it is opened */
+    uint64_t code_base;        /* it computes the steps after this; 0: all so far */
+    uint64_t checkpoint;       /* step of the checkpoint on record */
+    struct brg_service_model models[BRG_MODELS_MAX];
     uint64_t waited_steps;
 };
 
 /* One point of the loss curve. */
 struct brg_service_point {
-    uint64_t step;
+    uint64_t step, at_ns;
     double loss, lr, norm, seconds;
     uint32_t waited;
 };
 struct brg_service_held_out {
-    uint64_t step;
+    uint64_t step;         /* of the run */
     double loss, accuracy; /* accuracy NaN for language models */
 };
 
-/* A share on its way from a worker, or here. One for each unit of the step. */
+/* A share on its way from a worker, or here. One for each unit of each step in flight. */
 struct brg_service_share {
     struct brg_fetch fetch;
     struct brg_digest digest; /* that the holder gave */
@@ -127,14 +137,21 @@ struct brg_service {
     struct brg_service_run runs[BRG_RUNS_MAX];
 
     /* The open run. */
-    struct brg_openrun *run;  /* NULL: none */
-    uint32_t run_index;       /* of `run` */
-    struct brg_source params; /* of the newest version */
-    struct brg_service_share shares[BRG_CODE_WORKERS_MAX];
+    struct brg_openrun *run; /* NULL: none */
+    uint32_t run_index;      /* of `run` */
+    /* The newest version of each model; nobody needs an older one, whose step is committed. */
+    struct brg_source params[BRG_MODELS_MAX];
+    struct brg_service_share shares[BRG_JOBS_MAX][BRG_SCHEME_UNITS_MAX]; /* shares.c */
     struct {
         double loss;
-        uint64_t step; /* for which it was reported */
-    } chunk_losses[BRG_RECIPE_CHUNKS_MAX];
+        uint64_t step;                            /* for which it was reported */
+    } chunk_losses[BRG_JOBS_MAX][BRG_CHUNKS_MAX]; /* of step s: [s % BRG_JOBS_MAX] */
+    struct {
+        uint64_t since_ns; /* shares were under way at the last turn, then; 0: none were */
+        uint64_t busy_ns, shares;
+    } link;                             /* of shares to here, since the run was opened */
+    struct brg_delays *delays;          /* what workers took; NULL: no run is open */
+    struct brg_tuning *tuning;          /* NULL: the run's code is chosen by its file */
     struct brg_gradlog_entry decoded;   /* of the step decoded last */
     double decoded_norm;                /* of its mean gradient, before clipping */
     struct brg_optimizer_report report; /* of the step applied last */
@@ -161,15 +178,32 @@ void brg_service_fail(struct brg_service *s, int exit_code, const char *format, 
 void brg_service_receive(struct brg_service *s);
 void brg_service_forgive(struct brg_service *s); /* penalties that are over */
 
+/* shares.c */
+struct brg_service_share *brg_service_share(struct brg_service *s, uint64_t step, uint32_t unit);
+void brg_service_start_pull(struct brg_service *s, const struct brg_coord_action *a);
+void brg_service_pump(struct brg_service *s); /* Gets of the shares under way */
+uint64_t brg_service_fetch_wake_ns(struct brg_service *s);
+/* The member's bulk line is a new one: what was asked for over the old one is asked for again. */
+void brg_service_shares_reconnected(struct brg_service *s, uint32_t member);
+/* All parts are here: whether they are what the worker announced is seen on the compute thread. */
+void brg_service_verify_share(struct brg_service *s, struct brg_service_share *share);
+void brg_service_drop_shares(struct brg_service *s, uint64_t step);
+void brg_service_drop_all_shares(struct brg_service *s);
+
+/* tuning.c: the machine's rounds are listened to, and a better code is offered to it */
+void brg_service_round(struct brg_service *s, const struct brg_round_log *log);
+void brg_tuning_open(struct brg_service *s); /* for the run that was opened, if it is auto */
+void brg_tuning_close(struct brg_service *s);
+void brg_tuning_switched(struct brg_service *s);
+void brg_tuning_answer(struct brg_service *s, struct brg_shell_job *job);
+
 /* outbox.c */
+struct brg_msg *brg_service_blank(struct brg_service *s, uint32_t type); /* s->reply, emptied */
 void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a);
 void brg_service_send(struct brg_service *s, const struct brg_peer *to, struct brg_msg *msg);
-void brg_service_pump(struct brg_service *s); /* Gets of the shares under way */
-uint64_t brg_service_fetch_wake_ns(const struct brg_service *s);
 
 /* answers.c */
 void brg_service_answers(struct brg_service *s);
-void brg_service_drop_shares(struct brg_service *s);
 /* The mean loss of the step as its workers reported it, NaN where they did not. */
 double brg_service_step_loss(const struct brg_service *s, uint64_t step);
 
@@ -178,6 +212,8 @@ void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a);
 BRG_CHECK int brg_service_restore(struct brg_service *s, struct brg_why *why);
 void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint32_t member,
                        const char *format, ...) BRG_PRINTF(5, 6);
+/* What follows from `config`, before anything is known of the run. */
+void brg_service_run_init(struct brg_service_run *run);
 void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan *plan);
 
 /* operator.c, status.c */
@@ -197,6 +233,8 @@ struct cJSON *brg_service_tokens(struct brg_service *s);
 struct cJSON *brg_service_events(struct brg_service *s, uint64_t after, uint64_t limit);
 struct cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t from,
                                 uint64_t limit);
+/* What `code: auto` is at, its last decision and the table it chose from; null: not auto. */
+struct cJSON *brg_tuning_show(const struct brg_service *s);
 const char *brg_service_run_state_name(uint32_t state);
 
 #endif

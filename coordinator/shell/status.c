@@ -17,6 +17,13 @@ static void add_number(cJSON *to, const char *key, double value) {
         (void)cJSON_AddNullToObject(to, key);
 }
 
+/* cJSON's numbers are doubles, which do not hold 64 bits. */
+static void add_u64_text(cJSON *to, const char *key, uint64_t value) {
+    char text[24];
+    (void)snprintf(text, sizeof text, "%" PRIu64, value);
+    (void)cJSON_AddStringToObject(to, key, text);
+}
+
 static void add_time(cJSON *to, const char *key, uint64_t time_ns) {
     char text[32];
     struct tm utc;
@@ -46,6 +53,7 @@ static const char *note_name(uint32_t kind) {
                                         "left",      "draining",  "same-key",       "re-attempt",
                                         "starved",   "bad-share", "digests-differ", "unfit",
                                         "run-state", "checkpoint"};
+    if (kind == BRG_EVENT_CODE) return "code";
     return kind < sizeof names / sizeof names[0] ? names[kind] : "other";
 }
 
@@ -54,9 +62,76 @@ static uint64_t committed(const struct brg_service *s, uint32_t index) {
     return open ? s->core.rounds.committed : s->core.runs[index].committed;
 }
 
+/* The mean over the models that have a number; NaN where none has. */
+static double mean_of(const struct brg_service_run *run,
+                      double (*number)(const struct brg_service_model *)) {
+    double sum = 0;
+    uint32_t count = 0;
+    for (uint32_t m = 0; m < run->config.models; m++) {
+        const double value = number(&run->models[m]);
+        if (isnan(value)) continue;
+        sum += value;
+        count++;
+    }
+    return count > 0 ? sum / count : NAN;
+}
+static double loss_of(const struct brg_service_model *m) {
+    return m->loss;
+}
+static double held_out_loss_of(const struct brg_service_model *m) {
+    return m->held_out_loss;
+}
+static double held_out_accuracy_of(const struct brg_service_model *m) {
+    return m->held_out_accuracy;
+}
+
+/* Of one model its parameters' digest; of several that of all their digests, one after the other.
+ */
+static const char *params_hex(const struct brg_service_run *run, char *hex) {
+    uint8_t all[BRG_MODELS_MAX * BRG_DIGEST_BYTES];
+    struct brg_digest d = run->models[0].params;
+    hex[0] = '\0';
+    if (run->checkpoint == 0) return hex;
+    for (uint32_t m = 0; m < run->config.models; m++) {
+        memcpy(all + m * BRG_DIGEST_BYTES, run->models[m].params.bytes, BRG_DIGEST_BYTES);
+    }
+    const size_t size = run->config.models * (size_t)BRG_DIGEST_BYTES;
+    if (run->config.models > 1) brg_digest_of(all, size, &d);
+    return brg_digest_hex(&d, hex);
+}
+
+static cJSON *show_model(const struct brg_service_run *run, uint32_t model, uint64_t step) {
+    const struct brg_service_model *m = &run->models[model];
+    const int tokens = run->config.model.type == BRG_MODEL_LLAMA;
+    char hex[BRG_DIGEST_HEX_BYTES] = "";
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddNumberToObject(o, "model", model);
+    /* Steps of the run that were this model's. */
+    const uint64_t own = (step + run->config.models - 1 - model) / run->config.models;
+    (void)cJSON_AddNumberToObject(o, "step", (double)own);
+    (void)cJSON_AddNumberToObject(o, "steps", (double)run->config.steps);
+    (void)cJSON_AddNumberToObject(o, "lr", (double)run->config.sweep.lr[model]);
+    add_u64_text(o, "seed", run->config.sweep.seed[model]);
+    add_u64_text(o, "data_seed", run->config.sweep.data_seed[model]);
+    add_number(o, "loss", m->loss);
+    add_number(o, "held_out_loss", m->held_out_loss);
+    add_number(o, "held_out_accuracy", tokens ? NAN : m->held_out_accuracy);
+    (void)cJSON_AddNumberToObject(o, "held_out_step", (double)m->held_out_step);
+    if (run->checkpoint > 0) (void)brg_digest_hex(&m->params, hex);
+    (void)cJSON_AddStringToObject(o, "params_digest", hex);
+    return o;
+}
+
+static void add_code(cJSON *o, const struct brg_service_run *run) {
+    char text[BRG_TUNER_TEXT_BYTES];
+    (void)cJSON_AddStringToObject(o, "code", brg_tuner_spec_text(&run->code, text));
+    (void)cJSON_AddBoolToObject(o, "code_auto", run->config.scheme == BRG_RUN_SCHEME_AUTO);
+    (void)cJSON_AddNumberToObject(o, "code_since", (double)run->code_base);
+}
+
 static cJSON *show_run(const struct brg_service *s, uint32_t index) {
     const struct brg_service_run *run = &s->runs[index];
-    char hex[BRG_DIGEST_HEX_BYTES] = "";
+    char hex[BRG_DIGEST_HEX_BYTES];
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
     (void)cJSON_AddStringToObject(o, "name", run->config.name);
@@ -64,17 +139,21 @@ static cJSON *show_run(const struct brg_service *s, uint32_t index) {
                                   brg_service_run_state_name(s->core.runs[index].plan.state));
     (void)cJSON_AddStringToObject(o, "reason", run->record.reason);
     (void)cJSON_AddNumberToObject(o, "step", (double)committed(s, index));
-    (void)cJSON_AddNumberToObject(o, "steps", (double)run->config.steps);
+    (void)cJSON_AddNumberToObject(o, "steps", (double)brg_run_config_steps(&run->config));
     (void)cJSON_AddNumberToObject(o, "checkpoint_step", (double)run->checkpoint);
-    if (run->checkpoint > 0) (void)brg_digest_hex(&run->params, hex);
-    (void)cJSON_AddStringToObject(o, "params_digest", hex);
+    (void)cJSON_AddStringToObject(o, "params_digest", params_hex(run, hex));
     add_time(o, "submitted", run->record.submitted_ns);
     (void)cJSON_AddNumberToObject(o, "waited_steps", (double)run->waited_steps);
-    add_number(o, "loss", run->loss);
-    add_number(o, "held_out_loss", run->held_out_loss);
+    add_number(o, "loss", mean_of(run, loss_of));
+    add_number(o, "held_out_loss", mean_of(run, held_out_loss_of));
     const int tokens = run->config.model.type == BRG_MODEL_LLAMA;
-    add_number(o, "held_out_accuracy", tokens ? NAN : run->held_out_accuracy);
-    (void)cJSON_AddNumberToObject(o, "held_out_step", (double)run->held_out_step);
+    add_number(o, "held_out_accuracy", tokens ? NAN : mean_of(run, held_out_accuracy_of));
+    (void)cJSON_AddNumberToObject(o, "held_out_step", (double)run->models[0].held_out_step);
+    add_code(o, run);
+    cJSON *models = cJSON_AddArrayToObject(o, "models");
+    for (uint32_t m = 0; m < run->config.models; m++) {
+        (void)cJSON_AddItemToArray(models, show_model(run, m, committed(s, index)));
+    }
     return o;
 }
 
@@ -103,17 +182,19 @@ static cJSON *show_worker(const struct brg_service *s, uint32_t slot) {
     (void)cJSON_AddStringToObject(o, "key", brg_key_format(&key, text));
     (void)cJSON_AddStringToObject(o, "state", member_state_name(core->state));
     add_number(o, "position", core->position == BRG_NOBODY ? NAN : (double)core->position);
-    if (core->task_unit != BRG_NO_UNIT) {
+    if (core->task_count > 0) { /* the first is the one it is at */
         cJSON *task = cJSON_AddObjectToObject(o, "task");
-        (void)cJSON_AddNumberToObject(task, "step", (double)core->task_step);
-        (void)cJSON_AddNumberToObject(task, "unit", core->task_unit);
-        add_number(task, "seconds", since_s(s, core->assigned_ns));
+        (void)cJSON_AddNumberToObject(task, "step", (double)core->tasks[0].step);
+        (void)cJSON_AddNumberToObject(task, "unit", core->tasks[0].unit);
+        (void)cJSON_AddNumberToObject(task, "queued", core->task_count - 1);
+        add_number(task, "seconds", since_s(s, core->sent_ns));
     } else {
         (void)cJSON_AddNullToObject(o, "task");
     }
     (void)cJSON_AddNumberToObject(o, "tasks_done", (double)member->tasks_done);
     (void)cJSON_AddNumberToObject(o, "shares_used", (double)member->shares_used);
-    add_number(o, "last_task_s", core->last_task_ns == 0 ? NAN : (double)core->last_task_ns / 1e9);
+    add_number(o, "chunk_s", core->chunk_ns == 0 ? NAN : (double)core->chunk_ns / 1e9);
+    add_number(o, "late_share", core->late_ppm / 1e6);
     (void)cJSON_AddStringToObject(o, "isa", member->isa);
     (void)cJSON_AddNumberToObject(o, "cores", member->cores);
     (void)cJSON_AddNumberToObject(o, "memory_bytes", (double)member->memory_bytes);
@@ -203,12 +284,15 @@ cJSON *brg_service_events(struct brg_service *s, uint64_t after, uint64_t limit)
 cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t from, uint64_t limit) {
     cJSON *o = cJSON_CreateObject();
     cJSON *points = cJSON_AddArrayToObject(o, "points");
+    const uint32_t count_models = s->runs[run_index].config.models;
     const uint64_t run = s->runs[run_index].record.id, last = committed(s, run_index);
     struct brg_record_step r;
     for (uint64_t step = from > 0 ? from : 1; step <= last && limit > 0; step++, limit--) {
         if (brg_store_step(s->store, run, step, &r) != BRG_OK) break; /* not on disk yet */
         cJSON *p = cJSON_CreateObject();
         (void)cJSON_AddNumberToObject(p, "step", (double)step);
+        (void)cJSON_AddNumberToObject(p, "model", brg_model_of_step(step, count_models));
+        (void)cJSON_AddNumberToObject(p, "model_step", (double)brg_model_step(step, count_models));
         add_number(p, "loss", r.loss_sum / (double)r.count);
         add_number(p, "lr", r.lr);
         add_number(p, "grad_norm", r.norm);
@@ -224,6 +308,7 @@ cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t fro
         const struct brg_service_held_out *h = &s->held_out[i % BRG_HELD_OUT_POINTS_MAX];
         cJSON *p = cJSON_CreateObject();
         (void)cJSON_AddNumberToObject(p, "step", (double)h->step);
+        (void)cJSON_AddNumberToObject(p, "model", brg_model_of_step(h->step, count_models));
         add_number(p, "loss", h->loss);
         add_number(p, "accuracy", h->accuracy);
         (void)cJSON_AddItemToArray(held_out, p);
@@ -234,16 +319,27 @@ cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t fro
 /* ---- status ---- */
 
 static const char *phase_name(uint32_t phase) {
-    static const char *const names[] = {
-        "idle", "waiting for workers", "collecting", "decoding", "applying", "finishing"};
+    static const char *const names[] = {"idle", "waiting", "collecting", "finishing"};
     return phase < sizeof names / sizeof names[0] ? names[phase] : "unknown";
 }
 
-static void add_units(const struct brg_service *s, cJSON *to) {
+/* The phase as people see it: between rounds the machine waits for workers only if no step is being
+ * decoded or applied. */
+static const char *phase_of(const struct brg_rounds *r) {
+    if (r->phase != BRG_PHASE_WAITING) return phase_name(r->phase);
+    if (r->ended > r->committed) return "decoding";
+    return r->committed > r->applied ? "applying" : "waiting for workers";
+}
+
+/* The units of one step. */
+static void add_units(const struct brg_service *s, uint64_t step, cJSON *to) {
     static const char *const states[] = {"open", "pulling", "held"};
+    (void)cJSON_AddNumberToObject(to, "units_step", (double)step);
     cJSON *units = cJSON_AddArrayToObject(to, "units");
-    for (uint32_t u = 0; u < s->core.rounds.unit_count; u++) {
-        const struct brg_progress *p = &s->core.rounds.units[u];
+    const struct brg_rounds *r = &s->core.rounds;
+    const struct brg_job *job = brg_rounds_job(r, step);
+    for (uint32_t u = 0; job != NULL && u < r->unit_count; u++) {
+        const struct brg_progress *p = &job->units[u];
         cJSON *o = cJSON_CreateObject();
         (void)cJSON_AddNumberToObject(o, "unit", u);
         (void)cJSON_AddStringToObject(o, "state", states[p->state <= BRG_UNIT_HELD ? p->state : 0]);
@@ -260,6 +356,13 @@ static void add_units(const struct brg_service *s, cJSON *to) {
 static double seconds_per_step(const struct brg_service *s) {
     const uint64_t count = s->point_count < 16 ? s->point_count : 16;
     double sum = 0;
+    if (s->run->config.run.models > 1 && count > 1) { /* steps overlap: from end to end of them */
+        const struct brg_service_point *last =
+            &s->points[(s->point_count - 1) % BRG_CURVE_POINTS_MAX];
+        const struct brg_service_point *first =
+            &s->points[(s->point_count - count) % BRG_CURVE_POINTS_MAX];
+        return (double)(last->at_ns - first->at_ns) / 1e9 / (double)(count - 1);
+    }
     for (uint64_t i = 1; i <= count; i++) {
         sum += s->points[(s->point_count - i) % BRG_CURVE_POINTS_MAX].seconds;
     }
@@ -274,10 +377,10 @@ static cJSON *show_open(const struct brg_service *s) {
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
     (void)cJSON_AddStringToObject(o, "name", run->config.name);
-    (void)cJSON_AddStringToObject(o, "phase", phase_name(r->phase));
+    (void)cJSON_AddStringToObject(o, "phase", phase_of(r));
     (void)cJSON_AddNumberToObject(o, "step", (double)r->committed);
     (void)cJSON_AddNumberToObject(o, "steps", (double)r->plan.steps);
-    add_number(o, "loss", run->loss);
+    add_number(o, "loss", mean_of(run, loss_of));
     add_number(o, "lr", s->point_count > 0 ? s->report.lr : NAN);
     add_number(o, "grad_norm", s->point_count > 0 ? s->report.grad_norm : NAN);
     add_number(o, "seconds_per_step", per_step);
@@ -285,9 +388,17 @@ static cJSON *show_open(const struct brg_service *s) {
     (void)cJSON_AddStringToObject(o, "targets",
                                   run->config.model.type == BRG_MODEL_LLAMA ? "tokens" : "rows");
     add_number(o, "eta_s", per_step * (double)(r->plan.steps - r->committed));
-    add_number(o, "held_out_loss", run->held_out_loss);
+    add_number(o, "held_out_loss", mean_of(run, held_out_loss_of));
     (void)cJSON_AddNumberToObject(o, "waited_steps", (double)run->waited_steps);
-    add_units(s, o);
+    (void)cJSON_AddNumberToObject(o, "round", (double)r->round);
+    (void)cJSON_AddNumberToObject(o, "steps_in_flight", (double)(r->newest - r->ended));
+    add_code(o, run);
+    cJSON *models = cJSON_AddArrayToObject(o, "models");
+    for (uint32_t m = 0; m < run->config.models; m++) {
+        (void)cJSON_AddItemToArray(models, show_model(run, m, r->committed));
+    }
+    (void)cJSON_AddItemToObject(o, "tuning", brg_tuning_show(s));
+    add_units(s, r->newest, o);
     return o;
 }
 

@@ -42,6 +42,8 @@ int brg_service_feed(struct brg_service *s, struct brg_coord_event *ev) {
         const struct brg_coord_action *a = &s->actions.items[i];
         if (a->type <= BRG_ACT_PERSIST_CHECKPOINT) {
             brg_service_keep(s, a);
+        } else if (a->type == BRG_ACT_ROUND) {
+            brg_service_round(s, &s->core.rounds.log); /* which the next step may overwrite */
         } else {
             BRG_ASSERT(s->deferred_count < BRG_DEFERRED_MAX);
             s->deferred[s->deferred_count++] = *a;

@@ -17,6 +17,7 @@
 
 #define ROWS 40
 #define STEPS 12u
+#define MODELS 3u
 
 static char folder[FOLDER_PATH_BYTES];
 
@@ -30,7 +31,7 @@ struct fixture {
 };
 
 /* A run file on a small table, written here: two features and their sum's sign as the label. */
-static void write_run(struct fixture *f, const char *durability) {
+static void write_run(struct fixture *f, const char *durability, const char *more) {
     static char text[2048], csv[ROWS * 32];
     struct brg_run_faults faults;
     size_t used = 0;
@@ -45,8 +46,9 @@ static void write_run(struct fixture *f, const char *durability) {
                    "run: small\nkind: coded\nmodel: {type: softmax, inputs: 2, classes: 2}\n"
                    "data: {train: %s, held_out: 20%%}\nbatch: {samples: 8, chunks: 4}\n"
                    "optimizer: {type: adamw, lr: 1e-2}\nsteps: %u\nseed: 3\nworkers: 4\n"
-                   "code: {scheme: frc, s: 1}\ncheckpoint: {every: 4, keep: 2}\ndurability: %s\n",
-                   path, STEPS, durability);
+                   "code: {scheme: frc, s: 1}\ncheckpoint: {every: 4, keep: 2}\ndurability: %s\n"
+                   "%s",
+                   path, STEPS, durability, more);
     const int rc =
         brg_runfile_parse(text, strlen(text), NULL, BRG_RUNFILE_CHECK_FILES, &f->config, &faults);
     if (rc != BRG_OK) brg_run_faults_print(&faults, "run", stderr);
@@ -55,6 +57,7 @@ static void write_run(struct fixture *f, const char *durability) {
 
 static int open_at(struct fixture *f, uint64_t committed) {
     struct brg_openrun_config config = {.run = f->config,
+                                        .code = f->config.code,
                                         .id = 1,
                                         .folder = folder,
                                         .pool = f->pool,
@@ -67,22 +70,25 @@ static int open_at(struct fixture *f, uint64_t committed) {
     return brg_openrun_open(&config, &f->run, &f->why);
 }
 
-static int setup_with(void **state, const char *durability) {
+static int setup_with(void **state, const char *durability, const char *more) {
     static struct fixture f;
     memset(&f, 0, sizeof f);
     folder_make(folder);
     assert_int_equal(brg_pool_create(&f.pool, UINT64_C(64) << 20), BRG_OK);
-    write_run(&f, durability);
+    write_run(&f, durability, more);
     assert_int_equal(open_at(&f, 0), BRG_OK);
     *state = &f;
     return 0;
 }
 
 static int setup(void **state) {
-    return setup_with(state, "step");
+    return setup_with(state, "step", "");
 }
 static int setup_checkpoint(void **state) {
-    return setup_with(state, "checkpoint");
+    return setup_with(state, "checkpoint", "");
+}
+static int setup_models(void **state) {
+    return setup_with(state, "step", "models: 3\nsweep: {lr: [1e-2, 2e-2, 1e-2]}\n");
 }
 
 static int teardown(void **state) {
@@ -115,7 +121,8 @@ static void make_step(struct fixture *f, uint64_t step) {
     static struct brg_openrun_shares shares;
     struct brg_gradlog_entry entry;
     make_shares(f, step, &shares);
-    assert_int_equal(brg_openrun_decode(f->run, step, &shares, &entry, &f->why), BRG_OK);
+    assert_int_equal(brg_openrun_decode(f->run, f->run->scheme, step, &shares, &entry, &f->why),
+                     BRG_OK);
     drop(&shares);
     f->records[step] = (struct brg_record_step){.run = 1,
                                                 .step = step,
@@ -128,10 +135,14 @@ static void make_step(struct fixture *f, uint64_t step) {
     f->committed = step;
 }
 
-static struct brg_digest digest_of(const struct fixture *f) {
+static struct brg_digest digest_of_model(const struct fixture *f, uint32_t model) {
     struct brg_digest d;
-    brg_digest_of(f->run->params->data, f->run->param_count * sizeof(float), &d);
+    brg_digest_of(f->run->models[model].params->data, f->run->param_count * sizeof(float), &d);
     return d;
+}
+
+static struct brg_digest digest_of(const struct fixture *f) {
+    return digest_of_model(f, 0);
 }
 
 /* All steps, with a checkpoint after every fourth. */
@@ -162,7 +173,7 @@ static void openrun_restart__after_any_step_ends_in_the_same_bits(void **state) 
         }
         brg_openrun_close(&f->run);
         assert_int_equal(open_at(f, step), BRG_OK);
-        assert_int_equal(f->run->version, step);
+        assert_int_equal(f->run->applied, step);
         const struct brg_digest again = digest_of(f);
         assert_true(brg_digest_equal(&again, &at[step]));
     }
@@ -200,13 +211,56 @@ static void openrun_damaged_newest_checkpoint__costs_no_step(void **state) {
     assert_true(brg_digest_equal(&again, &end));
 }
 
+/* Each model makes its own steps with its own rate, and nobody else's gradient touches it. */
+static void openrun_models__take_turns_and_restart_in_the_same_bits(void **state) {
+    struct fixture *f = *state;
+    struct brg_digest at[MODELS], saved[BRG_MODELS_MAX];
+    for (uint32_t m = 0; m < MODELS; m++) at[m] = digest_of_model(f, m);
+    assert_true(brg_digest_equal(&at[0], &at[2])); /* the rates are swept: the same start */
+    for (uint64_t step = 1; step <= STEPS; step++) {
+        make_step(f, step);
+        for (uint32_t m = 0; m < MODELS; m++) {
+            const struct brg_digest now = digest_of_model(f, m);
+            assert_int_equal(brg_digest_equal(&now, &at[m]), m != (step - 1) % MODELS);
+            at[m] = now;
+        }
+        if (step % 5 == 0) {
+            assert_int_equal(brg_openrun_checkpoint(f->run, saved, &f->why), BRG_OK);
+            assert_memory_equal(saved, at, sizeof at);
+            assert_int_equal(brg_openrun_truncate(f->run, step, &f->why), BRG_OK);
+        }
+        brg_openrun_close(&f->run);
+        assert_int_equal(open_at(f, step), BRG_OK);
+        assert_int_equal(f->run->checkpoint, step / 5 * 5);
+        for (uint32_t m = 0; m < MODELS; m++) {
+            const struct brg_digest again = digest_of_model(f, m);
+            assert_true(brg_digest_equal(&again, &at[m]));
+        }
+    }
+    assert_false(brg_digest_equal(&at[0], &at[2]));
+}
+
+/* A version is the parameters that the step after it starts from, of whichever model that is. */
+static void openrun_versions__have_one_name_in_the_whole_run(void **state) {
+    struct fixture *f = *state;
+    for (uint64_t step = 1; step <= 4; step++) make_step(f, step);
+    for (uint64_t version = 4; version < 4 + MODELS; version++) {
+        struct brg_source source;
+        assert_int_equal(brg_openrun_params_source(f->run, version, &source), BRG_OK);
+        assert_int_equal(source.object.step, version);
+        assert_ptr_equal(source.buffer, f->run->models[version % MODELS].params);
+        brg_source_fini(&source);
+    }
+}
+
 static void openrun_gradient_that_is_not_finite__makes_no_step(void **state) {
     struct fixture *f = *state;
     static struct brg_openrun_shares shares;
     struct brg_gradlog_entry entry;
     make_shares(f, 1, &shares);
     ((float *)shares.buffers[1]->data)[0] = INFINITY;
-    assert_int_equal(brg_openrun_decode(f->run, 1, &shares, &entry, &f->why), BRG_EINVAL);
+    assert_int_equal(brg_openrun_decode(f->run, f->run->scheme, 1, &shares, &entry, &f->why),
+                     BRG_EINVAL);
     assert_non_null(strstr(f->why.text, "not finite"));
     drop(&shares);
     make_step(f, 1); /* nothing was logged: the step can still be made */
@@ -234,10 +288,10 @@ static void openrun_durability_checkpoint__restarts_from_the_checkpoint(void **s
 static void openrun_eval__looks_at_the_held_out_rows_only(void **state) {
     struct fixture *f = *state;
     struct brg_model_sums sums;
-    assert_int_equal(brg_openrun_eval(f->run, 1000, &sums), BRG_OK);
+    assert_int_equal(brg_openrun_eval(f->run, 0, 1000, &sums), BRG_OK);
     assert_int_equal(sums.count, ROWS / 5);
     assert_true(isfinite(sums.loss) && sums.loss > 0);
-    assert_int_equal(brg_openrun_eval(f->run, 3, &sums), BRG_OK);
+    assert_int_equal(brg_openrun_eval(f->run, 0, 3, &sums), BRG_OK);
     assert_int_equal(sums.count, 3);
 }
 
@@ -246,14 +300,14 @@ static void jobs_queue__carries_out_in_order_and_answers(void **state) {
     struct brg_jobs *jobs = NULL;
     assert_int_equal(brg_jobs_create(&jobs), BRG_OK);
     for (uint64_t i = 1; i <= 3; i++) {
-        struct brg_job *job = brg_job_new(BRG_JOB_EVAL);
+        struct brg_shell_job *job = brg_job_new(BRG_JOB_EVAL);
         job->run = f->run;
         job->step = i;
         job->eval.samples = 2;
         brg_jobs_give(jobs, job);
     }
     for (uint64_t i = 1; i <= 3;) {
-        struct brg_job *job = brg_jobs_take(jobs);
+        struct brg_shell_job *job = brg_jobs_take(jobs);
         if (job == NULL) {
             (void)usleep(1000); /* bounded by the test's own time limit */
             continue;
@@ -274,6 +328,10 @@ int main(void) {
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(openrun_damaged_newest_checkpoint__costs_no_step, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(openrun_models__take_turns_and_restart_in_the_same_bits,
+                                        setup_models, teardown),
+        cmocka_unit_test_setup_teardown(openrun_versions__have_one_name_in_the_whole_run,
+                                        setup_models, teardown),
         cmocka_unit_test_setup_teardown(openrun_gradient_that_is_not_finite__makes_no_step, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(

@@ -92,8 +92,20 @@ static void runfile_code__must_fit_workers_and_chunks(void **state) {
         {"seed: 7", "workers: 1025", 8, "workers", "from 1 to 1024"},
         {"seed: 7", "workers: 64", 5, "batch.chunks", "cannot be dealt to 32 groups"},
         {"seed: 7", "min_workers: 9", 8, "min_workers", "more than workers 8"},
-        {"seed: 7", "models: 2", 8, "models", "sequential code"},
-        {"{scheme: frc, s: 1, policy: early}", "auto", 9, "code", "not available"},
+        {"seed: 7", "models: 9", 8, "models", "from 1 to 8"},
+        {"seed: 7", "sweep: {seed: [1, 2]}", 8, "sweep.seed", "no effect where models is 1"},
+        {"seed: 7", "models: 3\nsweep: {seed: [1, 2]}", 9, "sweep.seed", "2 values for 3 models"},
+        {"seed: 7", "models: 2\nsweep: {lr: [1e-3, x]}", 9, "sweep.lr", "a list of numbers"},
+        {"seed: 7", "models: 2\nsweep: {lr: 3e-3}", 9, "sweep.lr", "one for each model"},
+        {"s: 1, policy: early", "s: 1, delay: 1, policy: early", 9, "models", "T + 1 = 2"},
+        {", s: 1, policy: early", ", s: 1, parts: 9", 9, "code.parts", "from 1 to 8"},
+        {", s: 1, policy: early", ", s: 1, parts: 5", 5, "batch.chunks", "20 shares of a step"},
+        {", s: 1, policy: early", ", s: 1, b: 2", 9, "code.b",
+         "no effect where code.scheme is frc"},
+        {"{scheme: frc, s: 1, policy: early}", "{scheme: auto, mu: 2}", 9, "code.mu",
+         "no effect where code.scheme is auto"},
+        {"{scheme: frc, s: 1, policy: early}", "auto\nworkers: 1", 9, "code.scheme",
+         "nothing to choose with 1 worker"},
         {"{scheme: frc, s: 1, policy: early}", "{scheme: dct}", 9, "code.scheme", "not available"},
     };
     CHECK_ALL(design_text, rows);
@@ -121,22 +133,88 @@ static void runfile_one_worker__needs_no_code_settings(void **state) {
     assert_int_equal(config.code.s, 0);
 }
 
+static const char code_line[] = "{scheme: frc, s: 1, policy: early}";
+
 static void runfile_sequential_code__says_how_many_models_it_needs(void **state) {
     (void)state;
-    static const char line[] = "{scheme: frc, s: 1, policy: early}";
-    assert_int_equal(parse(changed(design_text, line, "{scheme: sr-sgc}")), BRG_EINVAL);
-    assert_int_equal(faults.count, 2);
-    assert_true(has_fault(9, "code.scheme", "sr-sgc is not available in this version: use frc"));
-    assert_true(has_fault(9, "models", "it needs T + 1 = 2; use code.scheme: frc"));
-    /* M-SGC: T = W - 2 + B */
-    assert_int_equal(parse(changed(design_text, line,
-                                   "{scheme: m-sgc, burst: 2, window: 4, lambda: 3}\nmodels: 4")),
-                     BRG_EINVAL);
-    assert_int_equal(faults.count, 2);
-    assert_true(has_fault(10, "models", "T = 4 rounds late"));
-    assert_true(has_fault(10, "models", "T + 1 = 5"));
-    assert_int_equal(parse(changed(design_text, line, "{scheme: m-sgc}\nmodels: 4")), BRG_EINVAL);
-    assert_int_equal(faults.count, 1);
+    static const struct broken rows[] = {
+        {code_line, "{scheme: sr-sgc}", 9, "models", "T = 1 round late"},
+        {code_line, "{scheme: sr-sgc, b: 3, w: 7}\nmodels: 3", 10, "models", "T + 1 = 4"},
+        /* M-SGC: T = W - 2 + B */
+        {code_line, "{scheme: m-sgc, b: 2, w: 3}\nmodels: 3", 10, "models", "T = 3 rounds late"},
+    };
+    CHECK_ALL(design_text, rows);
+    const char *text;
+    text = keep(changed(design_text, code_line, "{scheme: m-sgc, b: 2, w: 8}\nmodels: 8"));
+    assert_int_equal(parse(text), BRG_EINVAL);
+    assert_true(has_fault(9, "code.w", "make b or w smaller"));
+    text = keep(changed(design_text, code_line, "{scheme: sr-sgc, policy: early}\nmodels: 2"));
+    assert_true(one_fault(text, 9, "code.policy", "minwait"));
+    text = keep(changed(design_text, code_line, "{scheme: m-sgc, b: 2, w: 2}\nmodels: 8"));
+    assert_int_equal(parse(text), BRG_EINVAL); /* said by the code itself */
+    assert_true(has_fault(9, "code.scheme", ""));
+}
+
+static void runfile_sequential_code__has_defaults_that_fit(void **state) {
+    (void)state;
+    const char *text;
+    text = keep(changed(design_text, code_line, "{scheme: m-sgc, w: 3}\nmodels: 4"));
+    assert_int_equal(parse(text), BRG_OK);
+    assert_int_equal(config.code.kind, BRG_CODE_M_SGC);
+    assert_int_equal(config.code.lambda, 8);
+    assert_int_equal(config.code.policy, BRG_POLICY_MINWAIT);
+    assert_int_equal(config.code.mu_ppm, 1000000);
+    text = keep(changed(text, "64, chunks: 16", "96"));
+    assert_int_equal(parse(text), BRG_OK);
+    assert_int_equal(config.batch.chunks, 16); /* workers (w - 1) */
+    assert_int_equal(parse(changed(text, "w: 3", "w: 2, lambda: 1")), BRG_OK);
+    assert_int_equal(config.batch.chunks, 24); /* workers (b + (w - 1) (lambda + 1)) */
+    assert_int_equal(parse(changed(text, "{scheme: m-sgc, w: 3}", "{scheme: sr-sgc, b: 2, w: 5}")),
+                     BRG_OK);
+    assert_int_equal(config.code.lambda, 3);
+    assert_int_equal(brg_code_s(&config.code), 1);
+    assert_int_equal(config.min_workers, 4); /* one of each group */
+    text = keep(changed(design_text, code_line, "{scheme: speculative, parts: 2, mu: 0.5}"));
+    assert_int_equal(parse(text), BRG_OK);
+    assert_int_equal(config.code.policy, BRG_POLICY_EARLY);
+    assert_int_equal(config.code.mu_ppm, 500000);
+}
+
+static void runfile_auto__is_a_probe_until_it_has_measured(void **state) {
+    (void)state;
+    const char *text;
+    text = keep(changed(design_text, code_line, "auto"));
+    assert_int_equal(parse(text), BRG_OK);
+    assert_int_equal(config.scheme, BRG_RUN_SCHEME_AUTO);
+    assert_int_equal(config.minimise, BRG_MINIMISE_TIME);
+    assert_int_equal(config.code.kind, BRG_CODE_FRC);
+    assert_int_equal(config.code.parts, 2);
+    assert_int_equal(parse(changed(text, "auto", "{scheme: auto, minimise: cost}")), BRG_OK);
+    assert_int_equal(config.minimise, BRG_MINIMISE_COST);
+    assert_int_equal(parse(changed(text, ", chunks: 16", "")), BRG_OK);
+    assert_int_equal(config.batch.chunks, 32); /* four each */
+    assert_true(one_fault(changed(text, "auto", "{scheme: auto, minimise: coast}"), 9,
+                          "code.minimise", "did you mean cost?"));
+}
+
+static void runfile_models__differ_in_what_the_file_says(void **state) {
+    (void)state;
+    assert_int_equal(parse(design_text), BRG_OK);
+    assert_true(config.sweep.seed[0] == 7 && config.sweep.data_seed[0] == 7);
+    const char *text;
+    text = keep(changed(design_text, "seed: 7", "seed: 7\nmodels: 3"));
+    assert_int_equal(parse(text), BRG_OK);
+    assert_true(config.sweep.seed[2] == 9 && config.sweep.data_seed[2] == 9);
+    assert_true(config.sweep.lr[2] == 3e-3f);
+    assert_true(brg_run_config_steps(&config) == 1200);
+    text = keep(changed(text, "models: 3", "models: 3\nsweep: {lr: [1e-3, 3e-3, 1e-2]}"));
+    assert_int_equal(parse(text), BRG_OK); /* rates compared on the same start and data */
+    assert_true(config.sweep.seed[2] == 7 && config.sweep.data_seed[2] == 7);
+    assert_true(brg_run_config_optimizer(&config, 2).lr == 1e-2f);
+    assert_true(brg_run_config_optimizer(&config, 2).warmup_steps == 50);
+    text = keep(changed(text, "sweep: {", "sweep: {seed: [1, 2, 18446744073709551615], "));
+    assert_int_equal(parse(text), BRG_OK);
+    assert_true(config.sweep.seed[2] == UINT64_MAX && config.sweep.data_seed[1] == 2);
 }
 
 static void runfile_timeouts__must_not_contradict(void **state) {
@@ -188,6 +266,9 @@ int main(void) {
         cmocka_unit_test(runfile_code__must_fit_workers_and_chunks),
         cmocka_unit_test(runfile_one_worker__needs_no_code_settings),
         cmocka_unit_test(runfile_sequential_code__says_how_many_models_it_needs),
+        cmocka_unit_test(runfile_sequential_code__has_defaults_that_fit),
+        cmocka_unit_test(runfile_auto__is_a_probe_until_it_has_measured),
+        cmocka_unit_test(runfile_models__differ_in_what_the_file_says),
         cmocka_unit_test(runfile_timeouts__must_not_contradict),
         cmocka_unit_test(runfile_steps__must_outlast_warmup_and_first_checkpoint),
         cmocka_unit_test(runfile_of_a_later_version__is_refused_with_a_sentence),

@@ -43,6 +43,22 @@ static void runfile_written__reads_back_to_the_same_struct(void **state) {
     check_round_trip(changed(design_text, "policy: early", "policy: minwait, mu: 0.25"));
     check_round_trip(changed(design_text, "seed: 7", "timeouts: {pull: 1.5s, task: 4500ms}"));
     check_round_trip(changed(digits_text, "[128, 64]", "7"));
+    static const char *const codes[] = {
+        "auto",
+        "{scheme: auto, minimise: cost}",
+        "{scheme: speculative, parts: 2, mu: 0.25}",
+        "{scheme: none, parts: 2}",
+        "{scheme: frc, s: 1, parts: 4, delay: 1, policy: minwait, mu: 0.5, rule: model}",
+        "{scheme: sr-sgc, b: 2, w: 5, lambda: 4, base: cyclic, policy: paper, rule: model}",
+        "{scheme: m-sgc, b: 1, w: 3}",
+    };
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        const char *text = changed(design_text, "{scheme: frc, s: 1, policy: early}", codes[i]);
+        check_round_trip(changed(text, "seed: 7", "models: 4"));
+    }
+    check_round_trip(changed(design_text, "seed: 7",
+                             "models: 2\nsweep: {lr: [0.0033333333, 1e-2], "
+                             "seed: [18446744073709551615, 0], data_seed: [5, 5]}"));
 }
 
 static void runfile_softmax__has_no_hidden_layers(void **state) {
@@ -147,17 +163,17 @@ static void runfile_write_that_fails__is_said(void **state) {
     (void)fclose(full);
 }
 
-static void docs_path(char *out, size_t size) {
+static void docs_path(const char *name, char *out, size_t size) {
     const char *here = __FILE__; /* ROOT/tests/unit/coordinator_shell/test_runfile_write.c */
     const char *end = strstr(here, "tests/unit/");
     assert_non_null(end);
-    (void)snprintf(out, size, "%.*sdocs/CONFIG.md", (int)(end - here), here);
+    (void)snprintf(out, size, "%.*sdocs/%s", (int)(end - here), here, name);
 }
 
 static void runfile_reference__is_what_the_document_says(void **state) {
     (void)state;
     char path[1024];
-    docs_path(path, sizeof path);
+    docs_path("CONFIG.md", path, sizeof path);
     FILE *in = fopen(path, "r");
     assert_non_null(in);
     char *want = text_of(brg_runfile_reference);
@@ -190,9 +206,23 @@ static void runfile_example_of_the_document__is_valid(void **state) {
     free(text);
 }
 
+static void runfile_examples__are_valid(void **state) {
+    (void)state;
+    static const char *const names[] = {"digits", "kjv", "sweep", "auto"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[1024], name[64];
+        (void)snprintf(name, sizeof name, "examples/%s.yaml", names[i]);
+        docs_path(name, path, sizeof path);
+        const int rc = brg_runfile_read(path, BRG_RUNFILE_OFFLINE, &config, &faults);
+        if (rc != BRG_OK) brg_run_faults_print(&faults, path, stdout);
+        assert_int_equal(rc, BRG_OK);
+        assert_string_equal(config.name, names[i]);
+    }
+}
+
 static int write_document(void) {
     char path[1024];
-    docs_path(path, sizeof path);
+    docs_path("CONFIG.md", path, sizeof path);
     FILE *out = fopen(path, "w");
     if (out == NULL) return 1;
     int rc = brg_runfile_reference(out);
@@ -209,6 +239,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(runfile_write_that_fails__is_said),
         cmocka_unit_test(runfile_reference__is_what_the_document_says),
         cmocka_unit_test(runfile_example_of_the_document__is_valid),
+        cmocka_unit_test(runfile_examples__are_valid),
     };
     if (argc == 2 && strcmp(argv[1], "--write") == 0) return write_document();
     return cmocka_run_group_tests_name("runfile_write", tests, NULL, NULL) != 0;

@@ -119,6 +119,21 @@ static void records_run_and_event__come_back_with_their_texts(void **state) {
 }
 
 /* Damage that RocksDB's checksums let through must not become a record. */
+static void records_code__comes_back_whole(void **state) {
+    (void)state;
+    uint8_t packed[BRG_RECORD_CODE_BYTES], again[BRG_RECORD_CODE_BYTES];
+    struct brg_record_code r = {.run = 3, .step = UINT64_C(1) << 40}, back;
+    uint32_t *number = &r.code.kind; /* every number of the spec another one */
+    for (uint32_t i = 0; i < sizeof r.code / sizeof *number; i++) number[i] = 1000 + i;
+    r.code.padding = 0;
+    assert_int_equal(brg_record_code_pack(&r, packed), sizeof packed);
+    assert_int_equal(brg_record_code_unpack(packed, sizeof packed, &back), BRG_OK);
+    assert_memory_equal(&back, &r, sizeof r);
+    assert_int_equal(brg_record_code_pack(&back, again), sizeof again);
+    assert_memory_equal(again, packed, sizeof packed);
+    assert_int_equal(brg_record_code_unpack(packed, sizeof packed - 1, &back), BRG_ECORRUPT);
+}
+
 static void records_short_long_or_strange__are_refused(void **state) {
     (void)state;
     uint8_t packed[BRG_RECORD_EVENT_BYTES_MAX + 1] = {0};
@@ -163,6 +178,7 @@ int main(void) {
         cmocka_unit_test(records_step_digest__covers_every_byte_but_its_own),
         cmocka_unit_test(records_member_and_token__come_back),
         cmocka_unit_test(records_run_and_event__come_back_with_their_texts),
+        cmocka_unit_test(records_code__comes_back_whole),
         cmocka_unit_test(records_short_long_or_strange__are_refused),
         cmocka_unit_test(records_keys__sort_like_their_numbers),
     };

@@ -20,7 +20,7 @@ static int verdict(uint32_t at) {
     struct brg_jobs *jobs = NULL;
     assert_int_equal(brg_pool_create(&pool, UINT64_C(1) << 20), BRG_OK);
     assert_int_equal(brg_jobs_create(&jobs), BRG_OK);
-    struct brg_job *job = brg_job_new(BRG_JOB_VERIFY);
+    struct brg_shell_job *job = brg_job_new(BRG_JOB_VERIFY);
     assert_int_equal(brg_pool_get(pool, SHARE_BYTES, &job->verify.buffer), BRG_OK);
     uint8_t *bytes = (uint8_t *)job->verify.buffer->data;
     for (uint32_t i = 0; i < SHARE_BYTES; i++) bytes[i] = (uint8_t)(i * 7);
@@ -29,7 +29,7 @@ static int verdict(uint32_t at) {
     if (at < SHARE_BYTES) bytes[at] ^= 1;
     brg_jobs_give(jobs, job);
 
-    struct brg_job *answer = NULL;
+    struct brg_shell_job *answer = NULL;
     for (uint32_t i = 0; i < TRIES_MAX && answer == NULL; i++) {
         answer = brg_jobs_take(jobs);
         if (answer == NULL) (void)usleep(1000);
