@@ -9,17 +9,17 @@
 
 static const char *const names[] = {"?", "F32", "F16", "BF16"};
 
-uint32_t brg_dtype_bytes(uint32_t dtype) {
-    BRG_ASSERT(dtype >= BRG_DTYPE_F32 && dtype <= BRG_DTYPE_BF16);
-    return dtype == BRG_DTYPE_F32 ? 4 : 2;
+uint32_t brg_weight_size(uint32_t dtype) {
+    BRG_ASSERT(dtype >= BRG_WEIGHT_F32 && dtype <= BRG_WEIGHT_BF16);
+    return dtype == BRG_WEIGHT_F32 ? 4 : 2;
 }
 
-const char *brg_dtype_name(uint32_t dtype) {
-    return names[dtype <= BRG_DTYPE_BF16 ? dtype : BRG_DTYPE_OTHER];
+const char *brg_weight_name(uint32_t dtype) {
+    return names[dtype <= BRG_WEIGHT_BF16 ? dtype : BRG_WEIGHT_OTHER];
 }
 
-int brg_dtype_parse(const char *name, uint32_t *out) {
-    for (uint32_t d = BRG_DTYPE_F32; d <= BRG_DTYPE_BF16; d++) {
+int brg_weight_parse(const char *name, uint32_t *out) {
+    for (uint32_t d = BRG_WEIGHT_F32; d <= BRG_WEIGHT_BF16; d++) {
         if (strcasecmp(name, names[d]) != 0) continue;
         *out = d;
         return BRG_OK;
@@ -66,26 +66,26 @@ static uint32_t narrow_bf16(uint32_t x) {
     return (x + 0x7fffu + ((x >> 16) & 1u)) >> 16;
 }
 
-void brg_dtype_widen(uint32_t dtype, size_t count, const void *bytes, float *out) {
+void brg_weight_widen(uint32_t dtype, size_t count, const void *bytes, float *out) {
     const uint8_t *from = bytes;
-    const uint32_t size = brg_dtype_bytes(dtype);
-    if (dtype == BRG_DTYPE_F32) {
+    const uint32_t size = brg_weight_size(dtype);
+    if (dtype == BRG_WEIGHT_F32) {
         memcpy(out, bytes, count * size);
         return;
     }
     for (size_t i = 0; i < count; i++) {
         uint16_t h;
         memcpy(&h, from + i * size, size);
-        const uint32_t bits = dtype == BRG_DTYPE_BF16 ? (uint32_t)h << 16 : widen_f16(h);
+        const uint32_t bits = dtype == BRG_WEIGHT_BF16 ? (uint32_t)h << 16 : widen_f16(h);
         memcpy(&out[i], &bits, sizeof bits);
     }
 }
 
-size_t brg_dtype_narrow(uint32_t dtype, size_t count, const float *x, void *bytes) {
+size_t brg_weight_narrow(uint32_t dtype, size_t count, const float *x, void *bytes) {
     uint8_t *to = bytes;
-    const uint32_t size = brg_dtype_bytes(dtype);
+    const uint32_t size = brg_weight_size(dtype);
     size_t overflows = 0;
-    if (dtype == BRG_DTYPE_F32) {
+    if (dtype == BRG_WEIGHT_F32) {
         memcpy(bytes, x, count * size);
         return 0;
     }
@@ -93,8 +93,8 @@ size_t brg_dtype_narrow(uint32_t dtype, size_t count, const float *x, void *byte
         uint32_t bits;
         memcpy(&bits, &x[i], sizeof bits);
         const uint16_t h =
-            (uint16_t)(dtype == BRG_DTYPE_BF16 ? narrow_bf16(bits) : narrow_f16(bits));
-        const uint32_t infinity = dtype == BRG_DTYPE_BF16 ? 0x7f80u : F16_INF;
+            (uint16_t)(dtype == BRG_WEIGHT_BF16 ? narrow_bf16(bits) : narrow_f16(bits));
+        const uint32_t infinity = dtype == BRG_WEIGHT_BF16 ? 0x7f80u : F16_INF;
         overflows += (h & 0x7fffu) == infinity && (bits & 0x7fffffffu) != F32_INF;
         memcpy(to + i * size, &h, size);
     }

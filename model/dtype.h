@@ -11,23 +11,28 @@
 
 #include "base/base.h"
 
-enum brg_dtype { BRG_DTYPE_OTHER = 0, BRG_DTYPE_F32 = 1, BRG_DTYPE_F16 = 2, BRG_DTYPE_BF16 = 3 };
+enum brg_weight {
+    BRG_WEIGHT_OTHER = 0,
+    BRG_WEIGHT_F32 = 1,
+    BRG_WEIGHT_F16 = 2,
+    BRG_WEIGHT_BF16 = 3
+};
 
-/* brg_dtype_bytes - of one number. asserts: F32, F16 or BF16 */
-uint32_t brg_dtype_bytes(uint32_t dtype);
+/* brg_weight_size - of one number. asserts: F32, F16 or BF16 */
+uint32_t brg_weight_size(uint32_t dtype);
 
-/* brg_dtype_name - "F32", "F16" or "BF16"; "?" for others. */
-const char *brg_dtype_name(uint32_t dtype);
+/* brg_weight_name - "F32", "F16" or "BF16"; "?" for others. */
+const char *brg_weight_name(uint32_t dtype);
 
-/* brg_dtype_parse - by name, in either case. errors: BRG_EINVAL none of the three; untouched */
-BRG_CHECK int brg_dtype_parse(const char *name, uint32_t *out);
+/* brg_weight_parse - by name, in either case. errors: BRG_EINVAL none of the three; untouched */
+BRG_CHECK int brg_weight_parse(const char *name, uint32_t *out);
 
-/* brg_dtype_widen - out[i] = numbers at `bytes`, which may lie at any alignment.
- * shape: bytes [count * brg_dtype_bytes], out [count] */
-void brg_dtype_widen(uint32_t dtype, size_t count, const void *bytes, float *out);
+/* brg_weight_widen - out[i] = numbers at `bytes`, which may lie at any alignment.
+ * shape: bytes [count * brg_weight_size], out [count] */
+void brg_weight_widen(uint32_t dtype, size_t count, const void *bytes, float *out);
 
-/* brg_dtype_narrow - the other way; returns how many finite numbers became infinite.
- * shape: x [count], bytes [count * brg_dtype_bytes] at any alignment */
-size_t brg_dtype_narrow(uint32_t dtype, size_t count, const float *x, void *bytes);
+/* brg_weight_narrow - the other way; returns how many finite numbers became infinite.
+ * shape: x [count], bytes [count * brg_weight_size] at any alignment */
+size_t brg_weight_narrow(uint32_t dtype, size_t count, const float *x, void *bytes);
 
 #endif

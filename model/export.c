@@ -106,12 +106,12 @@ int brg_export_append(struct brg_export_job *j, uint32_t index, uint32_t dtype, 
         brg_rows_to_pairs(place.heads, s->dim / s->heads, t.cols, j->x, j->turned);
         x = j->turned;
     }
-    const size_t lost = brg_dtype_narrow(dtype, count, x, j->bytes);
+    const size_t lost = brg_weight_narrow(dtype, count, x, j->bytes);
     if (lost > 0)
         return brg_why_set(j->why, BRG_EINVAL,
                            "tensor %s holds %zu numbers too large for %s; export as bf16 or f32",
-                           t.name, lost, brg_dtype_name(dtype));
-    return brg_export_bytes(j, j->bytes, count * brg_dtype_bytes(dtype));
+                           t.name, lost, brg_weight_name(dtype));
+    return brg_export_bytes(j, j->bytes, count * brg_weight_size(dtype));
 }
 
 static int check(const struct brg_export *e, struct brg_why *why) {
@@ -129,7 +129,7 @@ static int check(const struct brg_export *e, struct brg_why *why) {
                            "the tokenizer has %u tokens, the model only %u; give the tokenizer "
                            "that the model was trained with",
                            info.vocab, e->spec->vocab);
-    if (e->format == BRG_FILE_LLAMA2C && e->dtype != BRG_DTYPE_F32)
+    if (e->format == BRG_FILE_LLAMA2C && e->dtype != BRG_WEIGHT_F32)
         return brg_why_set(why, BRG_EINVAL,
                            "llama2c files hold f32 only; leave --dtype out, or export as hf or "
                            "gguf");

@@ -35,7 +35,7 @@ struct brg_export_notes {
 struct brg_export {
     const char *path;
     uint32_t format; /* enum brg_model_file */
-    uint32_t dtype;  /* enum brg_dtype of the matrices */
+    uint32_t dtype;  /* enum brg_weight of the matrices */
     const struct brg_model_spec *spec;
     const struct brg_tokenizer *tokenizer;
     struct brg_export_source source;

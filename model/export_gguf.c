@@ -13,9 +13,9 @@
 
 static void put_sizes(struct brg_gguf_writer *w, const struct brg_export *e) {
     const struct brg_model_spec *s = e->spec;
-    const uint32_t type = e->dtype == BRG_DTYPE_F32   ? FILE_TYPE_F32
-                          : e->dtype == BRG_DTYPE_F16 ? FILE_TYPE_F16
-                                                      : FILE_TYPE_BF16;
+    const uint32_t type = e->dtype == BRG_WEIGHT_F32   ? FILE_TYPE_F32
+                          : e->dtype == BRG_WEIGHT_F16 ? FILE_TYPE_F16
+                                                       : FILE_TYPE_BF16;
     brg_gguf_put_text(w, "general.architecture", "llama");
     brg_gguf_put_text(w, "general.type", "model");
     brg_gguf_put_text(w, "general.name",
@@ -159,7 +159,7 @@ static uint32_t list_tensors(const struct brg_export_job *j, struct brg_gguf_ent
     uint32_t count = 0;
     if (s->rope_scaling.type == BRG_ROPE_LLAMA3)
         entries[count++] = (struct brg_gguf_entry){.name = "rope_freqs.weight",
-                                                   .dtype = BRG_DTYPE_F32,
+                                                   .dtype = BRG_WEIGHT_F32,
                                                    .dims = 1,
                                                    .cols = s->dim / s->heads / 2};
     for (uint32_t i = 0; i < j->count; i++) {
@@ -169,7 +169,7 @@ static uint32_t list_tensors(const struct brg_export_job *j, struct brg_gguf_ent
         brg_llama_gguf_name(&place, names[i]);
         entries[count++] =
             (struct brg_gguf_entry){.name = names[i],
-                                    .dtype = t.dims == 1 ? (uint32_t)BRG_DTYPE_F32 : j->e->dtype,
+                                    .dtype = t.dims == 1 ? (uint32_t)BRG_WEIGHT_F32 : j->e->dtype,
                                     .dims = t.dims,
                                     .rows = t.rows,
                                     .cols = t.cols};
@@ -228,7 +228,7 @@ int brg_export_gguf(struct brg_export_job *j) {
     for (uint32_t i = 0; rc == BRG_OK && i < j->count; i++) {
         struct brg_model_tensor t;
         brg_model_tensor(j->e->spec, i, &t);
-        rc = brg_export_append(j, i, t.dims == 1 ? (uint32_t)BRG_DTYPE_F32 : j->e->dtype, 1);
+        rc = brg_export_append(j, i, t.dims == 1 ? (uint32_t)BRG_WEIGHT_F32 : j->e->dtype, 1);
         if (rc == BRG_OK) rc = pad(j);
     }
     return rc == BRG_OK ? brg_export_commit(j) : rc;

@@ -40,7 +40,7 @@ static int append_all(struct brg_export_job *j) {
         }
         struct brg_model_tensor t;
         brg_model_tensor(s, index, &t);
-        rc = brg_export_append(j, index, BRG_DTYPE_F32, 1);
+        rc = brg_export_append(j, index, BRG_WEIGHT_F32, 1);
         place += (uint64_t)t.rows * t.cols;
     }
     return rc;

@@ -102,10 +102,10 @@ static int take_key(struct cursor *c, struct brg_gguf_key *k) {
 }
 
 static uint32_t dtype_of(uint32_t type) {
-    return type == 0    ? BRG_DTYPE_F32
-           : type == 1  ? BRG_DTYPE_F16
-           : type == 30 ? BRG_DTYPE_BF16
-                        : BRG_DTYPE_OTHER;
+    return type == 0    ? BRG_WEIGHT_F32
+           : type == 1  ? BRG_WEIGHT_F16
+           : type == 30 ? BRG_WEIGHT_BF16
+                        : BRG_WEIGHT_OTHER;
 }
 
 static int take_tensor(struct cursor *c, struct brg_gguf_tensor *t) {
@@ -126,7 +126,7 @@ static int take_tensor(struct cursor *c, struct brg_gguf_tensor *t) {
     if (rc == BRG_OK) rc = take_u64(c, &t->offset);
     if (rc != BRG_OK) return rc;
     t->dtype = dtype_of(t->type);
-    if (t->dtype != BRG_DTYPE_OTHER) t->size_bytes = elements * brg_dtype_bytes(t->dtype);
+    if (t->dtype != BRG_WEIGHT_OTHER) t->size_bytes = elements * brg_weight_size(t->dtype);
     return BRG_OK;
 }
 
@@ -188,7 +188,7 @@ static int check_cover(struct cursor *c, struct brg_gguf *g) {
             return damaged(c, "there are bytes that belong to no tensor");
         t->data = c->bytes + g->data_at + t->offset;
         end = t->offset + t->size_bytes;
-        is_open = t->dtype == BRG_DTYPE_OTHER;
+        is_open = t->dtype == BRG_WEIGHT_OTHER;
     }
     c->at = g->data_at + end;
     if (!is_open && (size - end >= g->alignment || !is_zero(c->bytes + c->at, size - end)))

@@ -60,7 +60,7 @@ struct brg_gguf_tensor {
     uint32_t dims;
     uint64_t shape[BRG_GGUF_DIMS_MAX]; /* shape[0]: the row length */
     uint32_t type;                     /* as in the file */
-    uint32_t dtype;                    /* enum brg_dtype; OTHER: quantized or an integer */
+    uint32_t dtype;                    /* enum brg_weight; OTHER: quantized or an integer */
     uint64_t offset, size_bytes;       /* size_bytes 0 where dtype is OTHER */
     const uint8_t *data;
 };

@@ -68,7 +68,7 @@ void brg_gguf_put_list(struct brg_gguf_writer *w, const char *key, uint32_t type
 }
 
 static uint32_t type_of(uint32_t dtype) {
-    return dtype == BRG_DTYPE_F32 ? 0 : dtype == BRG_DTYPE_F16 ? 1 : 30;
+    return dtype == BRG_WEIGHT_F32 ? 0 : dtype == BRG_WEIGHT_F16 ? 1 : 30;
 }
 
 static uint64_t aligned(uint64_t size) {
@@ -88,7 +88,7 @@ static void put_tensors(struct brg_gguf_writer *w, const struct brg_gguf_entry *
         if (e->dims == 2) put_u64(w, e->rows);
         put_u32(w, type_of(e->dtype));
         put_u64(w, offset);
-        offset = aligned(offset + rows * e->cols * brg_dtype_bytes(e->dtype));
+        offset = aligned(offset + rows * e->cols * brg_weight_size(e->dtype));
     }
 }
 

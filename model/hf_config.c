@@ -133,12 +133,12 @@ static int read_token(const struct brg_import_json *j, const cJSON *o, const cha
 static uint32_t read_dtype(const cJSON *o) {
     const cJSON *item = brg_import_json_get(o, "torch_dtype");
     if (item == NULL) item = brg_import_json_get(o, "dtype");
-    if (!cJSON_IsString(item)) return BRG_DTYPE_OTHER;
+    if (!cJSON_IsString(item)) return BRG_WEIGHT_OTHER;
     const char *name = item->valuestring;
-    return strcmp(name, "float32") == 0    ? BRG_DTYPE_F32
-           : strcmp(name, "float16") == 0  ? BRG_DTYPE_F16
-           : strcmp(name, "bfloat16") == 0 ? BRG_DTYPE_BF16
-                                           : BRG_DTYPE_OTHER;
+    return strcmp(name, "float32") == 0    ? BRG_WEIGHT_F32
+           : strcmp(name, "float16") == 0  ? BRG_WEIGHT_F16
+           : strcmp(name, "bfloat16") == 0 ? BRG_WEIGHT_BF16
+                                           : BRG_WEIGHT_OTHER;
 }
 
 int brg_hf_config_parse(const char *name, const uint8_t *text, size_t size_bytes,
@@ -176,6 +176,10 @@ int brg_hf_config_read(const char *path, struct brg_hf_config *out, struct brg_w
 }
 
 const char *brg_hf_float_text(float x, char *out) {
+    if (x >= 1 && x < 1e7f && x == (float)(uint32_t)x) {
+        (void)snprintf(out, 32, "%u.0", (uint32_t)x);
+        return out;
+    }
     for (int digits = 1; digits <= 9; digits++) {
         (void)snprintf(out, 32, "%.*g", digits, (double)x);
         if ((float)strtod(out, NULL) == x) break;
@@ -232,7 +236,7 @@ static void print_config(FILE *f, const struct brg_hf_config *c) {
     (void)fprintf(f,
                   "  \"tie_word_embeddings\": %s,\n  \"torch_dtype\": \"%s\",\n"
                   "  \"use_cache\": true,\n  \"vocab_size\": %u\n}\n",
-                  s->tied ? "true" : "false", dtypes[c->dtype <= BRG_DTYPE_BF16 ? c->dtype : 0],
+                  s->tied ? "true" : "false", dtypes[c->dtype <= BRG_WEIGHT_BF16 ? c->dtype : 0],
                   s->vocab);
 }
 

@@ -12,7 +12,7 @@
 struct brg_hf_config {
     struct brg_model_spec spec; /* context: max_position_embeddings, cut to what a run may have */
     uint32_t bos, eos;          /* token ids; BRG_HF_NO_TOKEN: null. Of several the first */
-    uint32_t dtype;             /* enum brg_dtype of torch_dtype; OTHER: not said */
+    uint32_t dtype;             /* enum brg_weight of torch_dtype; OTHER: not said */
 };
 
 /* brg_hf_config_parse - the config in `text`; name: for sentences.

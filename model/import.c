@@ -27,14 +27,14 @@ int brg_import_open_llama2c(struct brg_import *m, struct brg_why *why) {
     if (rc != BRG_OK) return rc;
     m->info.format = BRG_FILE_LLAMA2C;
     m->info.spec = l.spec;
-    m->info.dtype = BRG_DTYPE_F32;
+    m->info.dtype = BRG_WEIGHT_F32;
     m->info.bos = 1; /* as run.c has them */
     m->info.eos = 2;
     rc = brg_import_size(m, why);
     for (uint32_t i = 0; rc == BRG_OK && i < m->count; i++)
         m->places[i] = (struct brg_import_place){
             .data = l.floats + brg_llama2c_place(&l.spec, l.version, i) * sizeof(float),
-            .dtype = BRG_DTYPE_F32,
+            .dtype = BRG_WEIGHT_F32,
             .turning = brg_llama_place_of(&l.spec, i).heads};
     return rc;
 }
@@ -109,11 +109,11 @@ int brg_import_tensor(const struct brg_import *m, uint32_t index, float *out, st
     brg_model_tensor(s, index, &t);
     const uint64_t count = (uint64_t)t.rows * t.cols;
     if (p->turning == 0) {
-        brg_dtype_widen(p->dtype, count, p->data, out);
+        brg_weight_widen(p->dtype, count, p->data, out);
     } else {
         float *pairs = malloc(count * sizeof *pairs);
         if (pairs == NULL) return brg_why_set(why, BRG_ENOMEM, "%s: out of memory", m->path);
-        brg_dtype_widen(p->dtype, count, p->data, pairs);
+        brg_weight_widen(p->dtype, count, p->data, pairs);
         brg_rows_to_halves(p->turning, s->dim / s->heads, t.cols, pairs, out);
         free(pairs);
     }

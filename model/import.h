@@ -24,7 +24,7 @@ enum brg_model_file { BRG_FILE_HF = 1, BRG_FILE_GGUF = 2, BRG_FILE_LLAMA2C = 3 }
 
 struct brg_import_info {
     uint32_t format;            /* enum brg_model_file */
-    uint32_t dtype;             /* enum brg_dtype of the embedding as stored */
+    uint32_t dtype;             /* enum brg_weight of the embedding as stored */
     struct brg_model_spec spec; /* context: the longest that the model says it was made for; may
                                  * be lowered, parameters do not depend on it */
     uint32_t bos, eos;          /* as the model's config says; BRG_TOKEN_NONE: not said */

@@ -90,7 +90,7 @@ static int place_tensor(struct brg_import *m, uint32_t index, struct brg_why *wh
     brg_llama_gguf_name(&place, name);
     const struct brg_gguf_tensor *t = brg_gguf_tensor_find(&m->gguf, name);
     if (t == NULL) return brg_why_set(why, BRG_ECORRUPT, "%s: tensor %s is missing", m->path, name);
-    if (t->dtype == BRG_DTYPE_OTHER)
+    if (t->dtype == BRG_WEIGHT_OTHER)
         return brg_why_set(why, BRG_EINVAL,
                            "%s: tensor %s is quantized; take the model in F32, F16 or BF16",
                            m->path, name);

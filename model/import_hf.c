@@ -91,7 +91,7 @@ static int place_tensor(struct brg_import *m, uint32_t index, struct brg_why *wh
         return brg_why_set(why, BRG_ECORRUPT, "%s: tensor %s %s", m->path, want.name,
                            hits == 0 ? "is missing; fetch all files of the model"
                                      : "is in two files; fetch the model again");
-    if (t->dtype == BRG_DTYPE_OTHER)
+    if (t->dtype == BRG_WEIGHT_OTHER)
         return brg_why_set(why, BRG_EINVAL,
                            "%s: tensor %s is not of F32, F16 or BF16; take a version that is not "
                            "quantized",

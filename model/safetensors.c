@@ -17,11 +17,14 @@ static const struct kind {
     const char *name;
     uint32_t bytes, dtype;
 } kinds[] = {
-    {"F32", 4, BRG_DTYPE_F32},    {"F16", 2, BRG_DTYPE_F16},       {"BF16", 2, BRG_DTYPE_BF16},
-    {"F64", 8, BRG_DTYPE_OTHER},  {"I64", 8, BRG_DTYPE_OTHER},     {"U64", 8, BRG_DTYPE_OTHER},
-    {"I32", 4, BRG_DTYPE_OTHER},  {"U32", 4, BRG_DTYPE_OTHER},     {"I16", 2, BRG_DTYPE_OTHER},
-    {"U16", 2, BRG_DTYPE_OTHER},  {"I8", 1, BRG_DTYPE_OTHER},      {"U8", 1, BRG_DTYPE_OTHER},
-    {"BOOL", 1, BRG_DTYPE_OTHER}, {"F8_E4M3", 1, BRG_DTYPE_OTHER}, {"F8_E5M2", 1, BRG_DTYPE_OTHER},
+    {"F32", 4, BRG_WEIGHT_F32},       {"F16", 2, BRG_WEIGHT_F16},
+    {"BF16", 2, BRG_WEIGHT_BF16},     {"F64", 8, BRG_WEIGHT_OTHER},
+    {"I64", 8, BRG_WEIGHT_OTHER},     {"U64", 8, BRG_WEIGHT_OTHER},
+    {"I32", 4, BRG_WEIGHT_OTHER},     {"U32", 4, BRG_WEIGHT_OTHER},
+    {"I16", 2, BRG_WEIGHT_OTHER},     {"U16", 2, BRG_WEIGHT_OTHER},
+    {"I8", 1, BRG_WEIGHT_OTHER},      {"U8", 1, BRG_WEIGHT_OTHER},
+    {"BOOL", 1, BRG_WEIGHT_OTHER},    {"F8_E4M3", 1, BRG_WEIGHT_OTHER},
+    {"F8_E5M2", 1, BRG_WEIGHT_OTHER},
 };
 
 static int damaged(const struct brg_import_json *j, const char *tensor, const char *what) {
@@ -215,10 +218,10 @@ static void print_header(FILE *out, const struct brg_safetensors_entry *entries,
     for (uint32_t i = 0; i < count; i++) {
         const struct brg_safetensors_entry *e = &entries[i];
         const uint64_t elements = e->shape[0] * (e->dims == 2 ? e->shape[1] : 1);
-        const uint64_t end = at + elements * brg_dtype_bytes(e->dtype);
+        const uint64_t end = at + elements * brg_weight_size(e->dtype);
         (void)fputc(',', out);
         brg_prepare_json_string(out, e->name);
-        (void)fprintf(out, ":{\"dtype\":\"%s\",\"shape\":[%" PRIu64, brg_dtype_name(e->dtype),
+        (void)fprintf(out, ":{\"dtype\":\"%s\",\"shape\":[%" PRIu64, brg_weight_name(e->dtype),
                       e->shape[0]);
         if (e->dims == 2) (void)fprintf(out, ",%" PRIu64, e->shape[1]);
         (void)fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, end);

@@ -22,7 +22,7 @@
 
 struct brg_safetensor {
     const char *name;
-    uint32_t dtype; /* enum brg_dtype; OTHER: one of the format's that no model here uses */
+    uint32_t dtype; /* enum brg_weight; OTHER: one of the format's that no model here uses */
     uint32_t dims;  /* 0: a single number */
     uint64_t shape[BRG_SAFETENSORS_DIMS_MAX];
     uint64_t begin; /* of its bytes, from the start of the data */

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define BYTES_FIRST 4096u /* room for the bytes of tokens; it doubles as needed */
+
 uint32_t brg_tokenizer_symbol_of(uint8_t byte) {
     const int is_itself = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
     if (is_itself) return byte;
@@ -33,10 +35,12 @@ int brg_tokenizer_new(uint32_t kind, uint32_t vocab, struct brg_tokenizer **out)
                                           .eos = BRG_TOKEN_NONE,
                                           .unk = BRG_TOKEN_NONE};
     t->tokens = calloc(vocab, sizeof *t->tokens);
-    if (t->tokens == NULL) {
-        free(t);
+    t->bytes = malloc(BYTES_FIRST);
+    if (t->tokens == NULL || t->bytes == NULL) {
+        brg_tokenizer_destroy(t);
         return BRG_ENOMEM;
     }
+    t->byte_capacity = BYTES_FIRST;
     for (uint32_t i = 0; i < vocab; i++) t->tokens[i].type = BRG_TOKEN_UNUSED;
     for (uint32_t i = 0; i < 256; i++) t->byte_ids[i] = BRG_TOKEN_NONE;
     *out = t;

@@ -231,6 +231,18 @@ static int put_piece(struct brg_tokenizer *t, uint32_t id, const uint8_t *piece,
     return brg_tokenizer_put(t, id, piece, size, type, score);
 }
 
+/* 256 pieces that are the bytes themselves: written of a vocabulary of bytes, which has no marks.
+ */
+static int is_bytes(const uint8_t *bytes, size_t size, uint32_t count) {
+    uint32_t length = 0;
+    if (count != 256 || size != 4 + 256 * 9) return 0;
+    for (uint32_t id = 0; id < 256; id++) {
+        memcpy(&length, bytes + 4 + (size_t)id * 9 + 4, sizeof length);
+        if (length != 1 || bytes[4 + (size_t)id * 9 + 8] != id) return 0;
+    }
+    return 1;
+}
+
 int brg_tokenizer_parse_bin(const char *name, const uint8_t *bytes, size_t size_bytes,
                             struct brg_tokenizer **out, struct brg_why *why) {
     struct brg_tokenizer *t = NULL;
@@ -239,6 +251,7 @@ int brg_tokenizer_parse_bin(const char *name, const uint8_t *bytes, size_t size_
     int rc = count_pieces(name, bytes, size_bytes, &count, why);
     if (rc != BRG_OK) return rc;
     if (count < 4) return damaged(name, "it has fewer than 4 pieces", why);
+    if (is_bytes(bytes, size_bytes, count)) return brg_tokenizer_bytes(out, why);
     rc = brg_tokenizer_new(BRG_TOKENIZER_SCORES, count, &t);
     for (size_t at = 4; rc == BRG_OK && at < size_bytes;) {
         uint32_t length = 0;

@@ -13,14 +13,14 @@
 
 static void dtype_every_16_bit_number__comes_back_as_it_was(void **state) {
     (void)state;
-    const uint32_t dtypes[] = {BRG_DTYPE_F16, BRG_DTYPE_BF16};
+    const uint32_t dtypes[] = {BRG_WEIGHT_F16, BRG_WEIGHT_BF16};
     for (uint32_t d = 0; d < 2; d++) {
         for (uint32_t i = 0; i < 65536; i++) {
             const uint16_t h = (uint16_t)i;
             uint16_t again = 0;
             float x = 0;
-            brg_dtype_widen(dtypes[d], 1, &h, &x);
-            assert_int_equal(brg_dtype_narrow(dtypes[d], 1, &x, &again), 0);
+            brg_weight_widen(dtypes[d], 1, &h, &x);
+            assert_int_equal(brg_weight_narrow(dtypes[d], 1, &x, &again), 0);
             assert_int_equal(again, h);
         }
     }
@@ -42,8 +42,8 @@ static void dtype_known_numbers__have_their_bits(void **state) {
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         uint16_t h = 0, b = 0;
-        assert_int_equal(brg_dtype_narrow(BRG_DTYPE_F16, 1, &known[i].x, &h), 0);
-        assert_int_equal(brg_dtype_narrow(BRG_DTYPE_BF16, 1, &known[i].x, &b), 0);
+        assert_int_equal(brg_weight_narrow(BRG_WEIGHT_F16, 1, &known[i].x, &h), 0);
+        assert_int_equal(brg_weight_narrow(BRG_WEIGHT_BF16, 1, &known[i].x, &b), 0);
         assert_int_equal(h, known[i].f16);
         assert_int_equal(b, known[i].bf16);
     }
@@ -54,8 +54,8 @@ static void dtype_too_large_for_f16__is_counted(void **state) {
     const float x[] = {65520.0f, INFINITY, -1e9f, 1.0f, NAN};
     uint16_t h[5];
     float back[5];
-    assert_int_equal(brg_dtype_narrow(BRG_DTYPE_F16, 5, x, h), 2);
-    brg_dtype_widen(BRG_DTYPE_F16, 5, h, back);
+    assert_int_equal(brg_weight_narrow(BRG_WEIGHT_F16, 5, x, h), 2);
+    brg_weight_widen(BRG_WEIGHT_F16, 5, h, back);
     assert_true(isinf(back[0]) && isinf(back[1]) && back[2] < 0 && isinf(back[2]));
     assert_true(back[3] == 1.0f && isnan(back[4]));
 }
@@ -63,14 +63,14 @@ static void dtype_too_large_for_f16__is_counted(void **state) {
 static void dtype_names__are_read_in_either_case(void **state) {
     (void)state;
     uint32_t d = 0;
-    assert_int_equal(brg_dtype_parse("bf16", &d), BRG_OK);
-    assert_int_equal(d, BRG_DTYPE_BF16);
-    assert_int_equal(brg_dtype_parse("F32", &d), BRG_OK);
-    assert_int_equal(d, BRG_DTYPE_F32);
-    assert_int_equal(brg_dtype_parse("q8_0", &d), BRG_EINVAL);
-    assert_int_equal(d, BRG_DTYPE_F32);
-    assert_string_equal(brg_dtype_name(BRG_DTYPE_F16), "F16");
-    assert_string_equal(brg_dtype_name(99), "?");
+    assert_int_equal(brg_weight_parse("bf16", &d), BRG_OK);
+    assert_int_equal(d, BRG_WEIGHT_BF16);
+    assert_int_equal(brg_weight_parse("F32", &d), BRG_OK);
+    assert_int_equal(d, BRG_WEIGHT_F32);
+    assert_int_equal(brg_weight_parse("q8_0", &d), BRG_EINVAL);
+    assert_int_equal(d, BRG_WEIGHT_F32);
+    assert_string_equal(brg_weight_name(BRG_WEIGHT_F16), "F16");
+    assert_string_equal(brg_weight_name(99), "?");
 }
 
 int main(void) {

@@ -140,7 +140,7 @@ static void export_f32__comes_back_with_the_same_bits(void **state) {
         for (uint32_t i = 0; i < 3; i++) {
             struct brg_tokenizer *t = NULL;
             const char *path = in(&f, outs[i].name);
-            must_write(&f, outs[i].format, BRG_DTYPE_F32, path);
+            must_write(&f, outs[i].format, BRG_WEIGHT_F32, path);
             float *params = must_read(&f, path, outs[i].format, &t);
             assert_memory_equal(params, f.params, f.count * sizeof *params);
             if (outs[i].format != BRG_FILE_LLAMA2C) must_encode_alike(t, f.tokenizer);
@@ -154,7 +154,7 @@ static void export_f32__comes_back_with_the_same_bits(void **state) {
 /* Narrow numbers that go out again give the same file, byte for byte. */
 static void export_of_an_import__is_the_same_file(void **state) {
     (void)state;
-    const uint32_t dtypes[] = {BRG_DTYPE_F16, BRG_DTYPE_BF16};
+    const uint32_t dtypes[] = {BRG_WEIGHT_F16, BRG_WEIGHT_BF16};
     struct fixture f = fixture_new(0);
     for (uint32_t d = 0; d < 2; d++) {
         const char *names[2][2] = {{"a.gguf", "b.gguf"}, {"a", "b"}};
@@ -197,8 +197,8 @@ static void export_rotary_rows__stand_as_each_format_wants_them(void **state) {
     const uint32_t cols = f.spec.dim, head_dim = f.spec.dim / f.spec.heads, half = head_dim / 2;
     brg_model_tensor(&f.spec, 2, &q);
     assert_string_equal(q.name, "model.layers.0.self_attn.q_proj.weight");
-    must_write(&f, BRG_FILE_GGUF, BRG_DTYPE_F32, in(&f, "m.gguf"));
-    must_write(&f, BRG_FILE_LLAMA2C, BRG_DTYPE_F32, in(&f, "m.bin"));
+    must_write(&f, BRG_FILE_GGUF, BRG_WEIGHT_F32, in(&f, "m.gguf"));
+    must_write(&f, BRG_FILE_LLAMA2C, BRG_WEIGHT_F32, in(&f, "m.bin"));
     assert_int_equal(brg_gguf_open(in(&f, "m.gguf"), &g, &why), BRG_OK);
     assert_int_equal(brg_file_map_open(in(&f, "m.bin"), UINT64_MAX, &map), BRG_OK);
     assert_int_equal(brg_llama2c_parse("m", map.data, map.size_bytes, &l, &why), BRG_OK);
@@ -244,7 +244,7 @@ static void export_gguf__every_byte_has_a_meaning(void **state) {
     struct brg_gguf g;
     f.spec.rope_scaling = (struct brg_rope_scaling){
         .type = BRG_ROPE_LLAMA3, .factor = 8, .low_freq = 1, .high_freq = 4, .original_context = 8};
-    must_write(&f, BRG_FILE_GGUF, BRG_DTYPE_F16, in(&f, "m.gguf"));
+    must_write(&f, BRG_FILE_GGUF, BRG_WEIGHT_F16, in(&f, "m.gguf"));
     assert_int_equal(brg_gguf_open(in(&f, "m.gguf"), &g, &why), BRG_OK);
     const size_t size = g.map.size_bytes;
     uint8_t *seen = calloc(size, 1);
@@ -262,7 +262,7 @@ static void export_gguf__every_byte_has_a_meaning(void **state) {
              8 + t->name.size + 4 + 8 * t->dims + 12);
         mark(seen, size, (size_t)(t->data - g.map.data), t->size_bytes);
         assert_int_equal((t->data - g.map.data) % 32, 0);
-        assert_int_equal(t->dtype, t->dims == 1 ? BRG_DTYPE_F32 : BRG_DTYPE_F16);
+        assert_int_equal(t->dtype, t->dims == 1 ? BRG_WEIGHT_F32 : BRG_WEIGHT_F16);
     }
     must_be_covered(seen, g.map.data, size, 32);
     assert_non_null(brg_gguf_tensor_find(&g, "rope_freqs.weight"));
@@ -278,7 +278,7 @@ static void export_hf__every_byte_of_the_weights_has_a_meaning(void **state) {
     (void)state;
     struct fixture f = fixture_new(0);
     struct brg_safetensors s;
-    must_write(&f, BRG_FILE_HF, BRG_DTYPE_BF16, in(&f, "hf"));
+    must_write(&f, BRG_FILE_HF, BRG_WEIGHT_BF16, in(&f, "hf"));
     assert_int_equal(brg_safetensors_open(in(&f, "hf/model.safetensors"), &s, &why), BRG_OK);
     uint64_t header = 0;
     memcpy(&header, s.map.data, 8);
@@ -306,23 +306,23 @@ static void must_refuse(const struct fixture *f, uint32_t format, uint32_t dtype
 static void export_that_cannot_be__leaves_nothing_and_says_why(void **state) {
     (void)state;
     struct fixture f = fixture_new(1);
-    must_refuse(&f, BRG_FILE_LLAMA2C, BRG_DTYPE_F16, in(&f, "m.bin"), BRG_EINVAL, "f32 only");
+    must_refuse(&f, BRG_FILE_LLAMA2C, BRG_WEIGHT_F16, in(&f, "m.bin"), BRG_EINVAL, "f32 only");
     f.params[5] = 70000.0f;
-    must_refuse(&f, BRG_FILE_GGUF, BRG_DTYPE_F16, in(&f, "m.gguf"), BRG_EINVAL, "too large");
-    must_refuse(&f, BRG_FILE_HF, BRG_DTYPE_F16, in(&f, "hf"), BRG_EINVAL, "too large");
+    must_refuse(&f, BRG_FILE_GGUF, BRG_WEIGHT_F16, in(&f, "m.gguf"), BRG_EINVAL, "too large");
+    must_refuse(&f, BRG_FILE_HF, BRG_WEIGHT_F16, in(&f, "hf"), BRG_EINVAL, "too large");
     f.params[5] = NAN;
-    must_refuse(&f, BRG_FILE_HF, BRG_DTYPE_F32, in(&f, "hf"), BRG_EINVAL, "not finite");
+    must_refuse(&f, BRG_FILE_HF, BRG_WEIGHT_F32, in(&f, "hf"), BRG_EINVAL, "not finite");
     f.params[5] = 1;
     f.spec.norm_eps = 1e-6f;
-    must_refuse(&f, BRG_FILE_LLAMA2C, BRG_DTYPE_F32, in(&f, "m.bin"), BRG_EINVAL, "norm_eps");
+    must_refuse(&f, BRG_FILE_LLAMA2C, BRG_WEIGHT_F32, in(&f, "m.bin"), BRG_EINVAL, "norm_eps");
     f.spec.vocab = 299;
-    must_refuse(&f, BRG_FILE_HF, BRG_DTYPE_F32, in(&f, "hf"), BRG_EINVAL, "tokenizer");
+    must_refuse(&f, BRG_FILE_HF, BRG_WEIGHT_F32, in(&f, "hf"), BRG_EINVAL, "tokenizer");
     f.spec.vocab = 304;
-    must_refuse(&f, BRG_FILE_GGUF, BRG_DTYPE_F32, in(&f, "no/m.gguf"), BRG_ENOENT, "written");
-    must_write(&f, BRG_FILE_HF, BRG_DTYPE_F32, in(&f, "hf"));
-    must_refuse(&f, BRG_FILE_HF, BRG_DTYPE_F32, in(&f, "hf"), BRG_EEXIST, "there already");
+    must_refuse(&f, BRG_FILE_GGUF, BRG_WEIGHT_F32, in(&f, "no/m.gguf"), BRG_ENOENT, "written");
+    must_write(&f, BRG_FILE_HF, BRG_WEIGHT_F32, in(&f, "hf"));
+    must_refuse(&f, BRG_FILE_HF, BRG_WEIGHT_F32, in(&f, "hf"), BRG_EEXIST, "there already");
     f.spec.type = BRG_MODEL_MLP;
-    must_refuse(&f, BRG_FILE_HF, BRG_DTYPE_F32, in(&f, "hf2"), BRG_EINVAL, "llama");
+    must_refuse(&f, BRG_FILE_HF, BRG_WEIGHT_F32, in(&f, "hf2"), BRG_EINVAL, "llama");
     fixture_drop(&f);
 }
 
@@ -332,9 +332,9 @@ static void import_of_a_cut_file__is_refused(void **state) {
     struct fixture f = fixture_new(0);
     struct brg_file_map map;
     const char *names[] = {"m.gguf", "m.bin", "hf/model.safetensors"};
-    must_write(&f, BRG_FILE_GGUF, BRG_DTYPE_BF16, in(&f, "m.gguf"));
-    must_write(&f, BRG_FILE_LLAMA2C, BRG_DTYPE_F32, in(&f, "m.bin"));
-    must_write(&f, BRG_FILE_HF, BRG_DTYPE_BF16, in(&f, "hf"));
+    must_write(&f, BRG_FILE_GGUF, BRG_WEIGHT_BF16, in(&f, "m.gguf"));
+    must_write(&f, BRG_FILE_LLAMA2C, BRG_WEIGHT_F32, in(&f, "m.bin"));
+    must_write(&f, BRG_FILE_HF, BRG_WEIGHT_BF16, in(&f, "hf"));
     for (uint32_t i = 0; i < 3; i++) {
         char path[256];
         (void)snprintf(path, sizeof path, "%s", in(&f, names[i]));
@@ -357,7 +357,7 @@ static void import_of_a_damaged_number__is_named(void **state) {
     struct fixture f = fixture_new(1);
     struct brg_import *m = NULL;
     struct brg_file_map map;
-    must_write(&f, BRG_FILE_LLAMA2C, BRG_DTYPE_F32, in(&f, "m.bin"));
+    must_write(&f, BRG_FILE_LLAMA2C, BRG_WEIGHT_F32, in(&f, "m.bin"));
     assert_int_equal(brg_file_map_open(in(&f, "m.bin"), UINT64_MAX, &map), BRG_OK);
     uint8_t *bytes = malloc(map.size_bytes);
     assert_non_null(bytes);

@@ -42,7 +42,7 @@ static void hf_config_defaults__are_those_of_the_format(void **state) {
 
 static void hf_config_written__reads_back_to_the_bit(void **state) {
     (void)state;
-    struct brg_hf_config c = {.bos = 1, .eos = BRG_HF_NO_TOKEN, .dtype = BRG_DTYPE_BF16};
+    struct brg_hf_config c = {.bos = 1, .eos = BRG_HF_NO_TOKEN, .dtype = BRG_WEIGHT_BF16};
     c.spec = (struct brg_model_spec){.type = BRG_MODEL_LLAMA,
                                      .dim = 64,
                                      .layers = 3,
@@ -71,7 +71,7 @@ static void hf_config_written__reads_back_to_the_bit(void **state) {
         config.spec.rope_scaling = c.spec.rope_scaling;
         assert_memory_equal(&config.spec, &c.spec, sizeof c.spec);
         assert_true(config.bos == 1 && config.eos == BRG_HF_NO_TOKEN &&
-                    config.dtype == BRG_DTYPE_BF16);
+                    config.dtype == BRG_WEIGHT_BF16);
         free(text);
         c.spec.rope_scaling.factor = 8.3f;
     }

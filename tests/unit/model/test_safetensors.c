@@ -44,8 +44,8 @@ static void must_say(const char *header, size_t data_bytes, const char *words) {
 static void safetensors_written__read_back_with_every_byte_in_a_tensor(void **state) {
     (void)state;
     const struct brg_safetensors_entry entries[] = {
-        {.name = "a.weight", .dtype = BRG_DTYPE_F32, .dims = 2, .shape = {2, 3}},
-        {.name = "b \"quoted\"", .dtype = BRG_DTYPE_BF16, .dims = 1, .shape = {5}},
+        {.name = "a.weight", .dtype = BRG_WEIGHT_F32, .dims = 2, .shape = {2, 3}},
+        {.name = "b \"quoted\"", .dtype = BRG_WEIGHT_BF16, .dims = 1, .shape = {5}},
     };
     const struct brg_safetensors_note note = {"format", "pt"};
     char *header = NULL;
@@ -66,7 +66,7 @@ static void safetensors_written__read_back_with_every_byte_in_a_tensor(void **st
     assert_int_equal(a->dims, 2);
     assert_int_equal(a->shape[1], 3);
     assert_int_equal(a->size_bytes, 24);
-    assert_int_equal(b->dtype, BRG_DTYPE_BF16);
+    assert_int_equal(b->dtype, BRG_WEIGHT_BF16);
     assert_int_equal(b->data[0], 24);
     assert_ptr_equal(b->data + b->size_bytes, bytes + size + 34);
     brg_safetensors_close(&s);

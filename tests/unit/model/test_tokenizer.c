@@ -266,6 +266,20 @@ static void tokenizer_bin__reads_back_pieces_and_scores(void **state) {
     brg_tokenizer_destroy(again);
 }
 
+static void tokenizer_bin_of_bytes__is_bytes_again(void **state) {
+    (void)state;
+    struct brg_tokenizer *t = NULL, *again = NULL;
+    uint8_t *bin = NULL;
+    size_t size = 0;
+    assert_int_equal(brg_tokenizer_bytes(&t, &why), BRG_OK);
+    assert_int_equal(brg_tokenizer_bin(t, 256, &bin, &size, &why), BRG_OK);
+    assert_int_equal(brg_tokenizer_parse_bin("t", bin, size, &again, &why), BRG_OK);
+    must_be_equal(t, again);
+    free(bin);
+    brg_tokenizer_destroy(t);
+    brg_tokenizer_destroy(again);
+}
+
 static void unicode_classes__are_those_of_the_standard(void **state) {
     (void)state;
     const struct {
@@ -325,6 +339,7 @@ int main(void) {
         cmocka_unit_test(tokenizer_json_of_another_kind__is_named),
         cmocka_unit_test(tokenizer_marks_in_a_text__are_text_unless_asked_for),
         cmocka_unit_test(tokenizer_bin__reads_back_pieces_and_scores),
+        cmocka_unit_test(tokenizer_bin_of_bytes__is_bytes_again),
         cmocka_unit_test(unicode_classes__are_those_of_the_standard),
         cmocka_unit_test(unicode_sequences__are_taken_as_the_standard_says),
     };
