@@ -85,8 +85,7 @@ static void tokenizer_words__end_where_the_pattern_says(void **state) {
     must_split(BRG_TOKENIZER_GPT2, "It|'s| 12345|,| don|'t|!?|\n\n| x|  ");
     must_split(BRG_TOKENIZER_GPT2, "IT|'|S|   | y|'ll|'|LL|\t|z");
     must_split(BRG_TOKENIZER_LLAMA3, "IT|'S| |123|45|'lL| (|x|)\n\n|  \n|  | .\r\n|\ta");
-    must_split(BRG_TOKENIZER_QWEN2,
-               "a|1|2| |3|\n \n"); /* the last line end takes what is before */
+    must_split(BRG_TOKENIZER_QWEN2, "a|1|2| |3|\n \n"); /* the last line end takes what is before */
 }
 
 static void tokenizer_bytes_that_are_no_text__come_back(void **state) {
