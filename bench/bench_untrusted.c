@@ -336,7 +336,7 @@ static void locators_round(uint32_t v, uint32_t lie, double *right) {
     smooth_lie(&lab.f, n, lie, liars, &lab.g, &lab.group);
     gram_of(EVERYBODY(n), gram);
     classic(v, gram, found);
-    brg_dct_pose(n, lab.set.parity, lab.set.a, gram, lab.work->square[4], lab.work->square[3], &p);
+    brg_dct_pose(brg_dct_set_checks(&lab.set), gram, lab.work, &p);
     brg_dct_search(&p, (struct brg_dct_reach){v, 1}, lab.work, &path);
     found[GREEDY] = path.support[v];
     brg_dct_search(&p, (struct brg_dct_reach){v, BRG_DCT_WIDE}, lab.work, &path);
@@ -629,10 +629,10 @@ static void table_sparse(void) {
             struct brg_dct_sparse sparse;
             sparse_run(y);
             const uint64_t liars = smooth_choose(&lab.g, SPARSE_NODES, v);
-            for (uint32_t i = 0; i < SPARSE_NODES; i++) { /* two numbers of 65 536, off by 2 */
+            for (uint32_t i = 0; i < SPARSE_NODES; i++) { /* two numbers of 65 536, off by 1 */
                 if ((liars >> i & 1) == 0) continue;
-                y[(size_t)i * SPARSE_FLOATS + 20000] += 2.0f;
-                y[(size_t)i * SPARSE_FLOATS + 20001] -= 2.0f;
+                y[(size_t)i * SPARSE_FLOATS + 20000] += 1.0f;
+                y[(size_t)i * SPARSE_FLOATS + 20001] -= 1.0f;
             }
             sparse_sketch(y, z, total);
             sparse_gram(total, gram);

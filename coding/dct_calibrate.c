@@ -40,6 +40,10 @@ int brg_dct_check(const struct brg_dct_spec *spec, struct brg_why *why) {
     return BRG_OK;
 }
 
+struct brg_dct_checks brg_dct_set_checks(const struct brg_dct_set *set) {
+    return (struct brg_dct_checks){set->count, set->parity, set->a, set->hw, set->smallest};
+}
+
 static size_t square(const struct brg_dct_spec *spec) {
     return (size_t)spec->nodes * spec->nodes;
 }
@@ -93,7 +97,7 @@ int brg_dct_whiten(struct brg_dct_whiten s, const double *x, const double *cn, d
 static int frame(struct brg_dct_set *set, const struct brg_dct_calibration *cal, const double *cn,
                  uint64_t have, struct brg_dct_work *work) {
     const uint32_t nodes = cal->spec.nodes, blocks = cal->spec.blocks;
-    double *hw = work->square[0], *part = work->square[1];
+    double *hw = set->hw, *part = work->square[1];
     memset(set, 0, sizeof *set);
     set->have = have;
     set->version = cal->version;
@@ -114,20 +118,22 @@ static int frame(struct brg_dct_set *set, const struct brg_dct_calibration *cal,
         const double *row = hw + (size_t)k * n;
         for (uint32_t i = 0; i < n; i++) brg_dense_axpy(n, row[i], row, set->a + (size_t)i * n);
     }
+    for (uint32_t i = 0; i < n; i++) set->smallest += set->a[(size_t)i * n + i];
+    set->smallest *= BRG_DCT_SMALLEST * cal->spec.precision * cal->spec.precision / set->parity;
     return BRG_OK;
 }
 
 /* The thresholds that the ring's groups give for a set. */
 static void measure(struct brg_dct_set *set, const struct brg_dct_calibration *cal,
                     struct brg_dct_limits *limits, struct brg_dct_work *work) {
-    double *part = work->square[1], *b = work->square[2];
+    double *part = work->square[3];
     struct brg_dct_problem p;
     struct brg_dct_path path;
     memset(limits, 0, sizeof *limits);
     for (uint32_t group = 0; group < cal->count; group++) {
         brg_dct_subgram(cal->spec.nodes, cal->ring + group * square(&cal->spec), set->count,
                         set->node, part);
-        brg_dct_pose(set->count, set->parity, set->a, part, b, work->square[3], &p);
+        brg_dct_pose(brg_dct_set_checks(set), part, work, &p);
         for (uint32_t w = 0; w < 2; w++) {
             brg_dct_search(&p, (struct brg_dct_reach){set->levels, widths[w]}, work, &path);
             const double last = path.residual[set->levels];

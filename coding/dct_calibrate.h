@@ -27,6 +27,9 @@
 #define BRG_DCT_UPDATE_ROUNDS 5u
 #define BRG_DCT_EAGER_ROUNDS 10u /* at first every round moves Cn */
 #define BRG_DCT_PRECISION_F32 1e-7
+/* Of what rounding at the precision leaves: residuals below it are taken for it. Without it honest
+ * groups of low rank would have r_V = 0, ratios without bound, and thresholds that admit all. */
+#define BRG_DCT_SMALLEST 0.03
 #define BRG_DCT_PRECISION_BF16 2e-3
 
 struct brg_dct_spec {
@@ -62,14 +65,19 @@ struct brg_dct_set {
     uint32_t levels;        /* V, or less where few survived */
     uint32_t version;
     uint64_t have;
+    double smallest; /* residual, see BRG_DCT_SMALLEST */
     struct brg_dct_limits limits;
     uint32_t node[BRG_DCT_NODES_MAX]; /* of survivor i, rising */
     double x[BRG_DCT_NODES_MAX];
-    double a[BRG_DCT_SQUARE]; /* [count, count] = Hw^T Hw */
+    double hw[BRG_DCT_SQUARE]; /* [parity, count], the whitened checks */
+    double a[BRG_DCT_SQUARE];  /* [count, count] = Hw^T Hw */
 };
 
 /* brg_dct_check - whether `spec` can be built. own: why may be NULL. errors: BRG_EINVAL */
 BRG_CHECK int brg_dct_check(const struct brg_dct_spec *spec, struct brg_why *why);
+
+/* What the search needs of a set; borrows it. */
+struct brg_dct_checks brg_dct_set_checks(const struct brg_dct_set *set);
 
 size_t brg_dct_calibration_bytes(const struct brg_dct_spec *spec);
 

@@ -7,8 +7,9 @@
  * has to be stored. Whoever knows S can hide an error in its null space: seed must be drawn after
  * all results of the group are committed, and kept secret until then.
  *
- * Products of floats are exact in double and all sums are in double, so decisions do not depend on
- * the order in which float32 was added. Pure; no allocation; any thread, on different output. */
+ * Products of floats are exact in double and sums are in double (a sketch adds four at a time in
+ * float32 first, in a fixed order), so decisions see the results' own rounding and no more. Pure;
+ * no allocation; any thread, on different output. */
 #ifndef BRG_DCT_GRAM_H
 #define BRG_DCT_GRAM_H
 

@@ -61,7 +61,7 @@ void brg_dct_locate(const struct brg_dct_set *set, const double *gram, struct br
     static const uint32_t widths[2] = {BRG_DCT_NARROW, BRG_DCT_WIDE};
     struct brg_dct_problem p;
     memset(verdict, 0, sizeof *verdict);
-    brg_dct_pose(set->count, set->parity, set->a, gram, work->square[4], work->square[3], &p);
+    brg_dct_pose(brg_dct_set_checks(set), gram, work, &p);
     for (uint32_t w = 0; w < 2; w++) {
         uint64_t support;
         brg_dct_search(&p, (struct brg_dct_reach){set->levels, widths[w]}, work, &verdict->path);
@@ -92,7 +92,7 @@ static double whitened(const struct brg_dct_set *set, const double *gram) {
 
 static void block_path(const struct brg_dct_set *set, const double *gram, struct brg_dct_work *work,
                        struct brg_dct_problem *p, struct brg_dct_path *path) {
-    brg_dct_pose(set->count, set->parity, set->a, gram, work->square[4], work->square[3], p);
+    brg_dct_pose(brg_dct_set_checks(set), gram, work, p);
     brg_dct_search(p, (struct brg_dct_reach){set->levels, BRG_DCT_NARROW}, work, path);
 }
 

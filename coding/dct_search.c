@@ -8,7 +8,6 @@
 
 /* A column of the checks with this little left, against the largest, is spanned by those taken. */
 #define SPANNED 1e-11
-#define SMALLEST 1e-300 /* a residual that rounding made 0 or less */
 #define ROOT UINT32_MAX
 
 size_t brg_dct_work_bytes(uint32_t levels) {
@@ -23,14 +22,20 @@ void brg_dct_work_init(struct brg_dct_work *work, size_t size_bytes, uint32_t le
     for (uint32_t s = 0; s < BRG_DCT_SLOTS; s++) work->slot[s].support = 0;
 }
 
-void brg_dct_pose(uint32_t n, uint32_t m, const double *a, const double *gram, double *b,
-                  double *scratch, struct brg_dct_problem *p) {
-    *p = (struct brg_dct_problem){n, m, a, b, 0.0, 0.0};
-    brg_linalg_congruence((struct brg_linalg_congruence){n, n}, a, gram, b, scratch);
+void brg_dct_pose(struct brg_dct_checks checks, const double *gram, struct brg_dct_work *work,
+                  struct brg_dct_problem *p) {
+    const uint32_t n = checks.n, m = checks.m;
+    BRG_ASSERT(checks.smallest > 0.0);
+    double *turned = work->square[0], *r = work->square[1], *b = work->square[4];
+    *p = (struct brg_dct_problem){n, m, checks.a, b, 0.0, 0.0, checks.smallest};
+    brg_linalg_congruence((struct brg_linalg_congruence){m, n}, checks.hw, gram, r,
+                          work->square[2]);
     for (uint32_t i = 0; i < n; i++) {
-        p->trace += brg_dense_dot(n, a + (size_t)i * n, gram + (size_t)i * n);
-        p->diagonal = fmax(p->diagonal, a[(size_t)i * n + i]);
+        for (uint32_t k = 0; k < m; k++) turned[(size_t)i * m + k] = checks.hw[(size_t)k * n + i];
+        p->diagonal = fmax(p->diagonal, checks.a[(size_t)i * n + i]);
     }
+    for (uint32_t k = 0; k < m; k++) p->trace += r[(size_t)k * m + k];
+    brg_linalg_congruence((struct brg_linalg_congruence){n, m}, turned, r, b, work->square[2]);
 }
 
 static void start(const struct brg_dct_problem *p, struct brg_dct_node *root) {
@@ -170,7 +175,7 @@ void brg_dct_search(const struct brg_dct_problem *p, struct brg_dct_reach reach,
     start(p, work->node);
     path->levels = reach.levels;
     path->support[0] = 0;
-    path->residual[0] = fmax(p->trace, SMALLEST) / p->m;
+    path->residual[0] = fmax(p->trace / p->m, p->smallest);
     for (uint32_t level = 1; level <= reach.levels; level++) {
         uint32_t count = 0;
         for (uint32_t at = begin; at < end; at++) {
@@ -189,7 +194,7 @@ void brg_dct_search(const struct brg_dct_problem *p, struct brg_dct_reach reach,
         /* Nothing explains any more: the best set stays what it is. */
         const struct brg_dct_node *best = work->node + (kept > 0 ? end : begin);
         path->support[level] = best->support;
-        path->residual[level] = fmax(best->residual, SMALLEST) / (p->m - level);
+        path->residual[level] = fmax(best->residual / (p->m - level), p->smallest);
         /* choose permutes used[] but keeps every entry: all slots of the level are found again. */
         for (uint32_t k = 0; k < count; k++) work->slot[work->used[k]].support = 0;
         if (kept == 0) continue;
@@ -216,5 +221,5 @@ double brg_dct_residual(const struct brg_dct_problem *p, uint64_t support,
         take(p, work->node, child);
         last++;
     }
-    return fmax(work->node[last].residual, SMALLEST) / (p->m - taken);
+    return fmax(work->node[last].residual / (p->m - taken), p->smallest);
 }

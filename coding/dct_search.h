@@ -24,7 +24,7 @@
 /* The best set of each size and what it leaves. */
 struct brg_dct_path {
     uint32_t levels;
-    double residual[BRG_DCT_LEVELS_MAX + 1];  /* r_v, above 0 */
+    double residual[BRG_DCT_LEVELS_MAX + 1];  /* r_v, at least problem.smallest */
     uint64_t support[BRG_DCT_LEVELS_MAX + 1]; /* bit i: survivor i */
 };
 
@@ -59,19 +59,32 @@ struct brg_dct_work {
 size_t brg_dct_work_bytes(uint32_t levels);
 void brg_dct_work_init(struct brg_dct_work *work, size_t size_bytes, uint32_t levels);
 
+/* The checks of a set of survivors, whitened: hw [m, n], and a [n, n] = hw^T hw. */
+struct brg_dct_checks {
+    uint32_t n, m; /* survivors; parity dimensions */
+    const double *a, *hw;
+    double smallest; /* residuals are not told apart below it */
+};
+
 /* A round's results as the search sees them. */
 struct brg_dct_problem {
-    uint32_t n, m;   /* survivors; parity dimensions */
-    const double *a; /* [n, n], rank m */
+    uint32_t n, m;
+    const double *a;
     const double *b; /* [n, n] = A Gamma A */
-    double trace;    /* sum of A .* Gamma: the whitened energy of the syndromes */
+    double trace;    /* of Hw Gamma Hw^T: the whitened energy of the syndromes */
     double diagonal; /* the largest of A's diagonal */
+    double smallest; /* of residuals, per degree of freedom, above 0 */
 };
 
 /* brg_dct_pose - the problem of normalised inner products.
- * shape: a, gram [n, n]; out b [n, n]; own: p borrows a and b, scratch [n, n]. cost: 4 n^3 */
-void brg_dct_pose(uint32_t n, uint32_t m, const double *a, const double *gram, double *b,
-                  double *scratch, struct brg_dct_problem *p);
+ *
+ * shape: gram [n, n], not in work->square[0, 1, 2, 4]
+ * own:   p borrows checks.a and work->square[4]
+ * notes: by way of Hw Gamma Hw^T, whose cancellation costs the square of the noise once; A Gamma A
+ *        directly would cost its fourth power, all of a double where noise is float32's rounding
+ * cost:  3 n^3 operations */
+void brg_dct_pose(struct brg_dct_checks checks, const double *gram, struct brg_dct_work *work,
+                  struct brg_dct_problem *p);
 
 /* brg_dct_search - the path of best sets.
  *
