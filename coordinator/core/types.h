@@ -96,7 +96,8 @@ enum brg_coord_event_type {
     BRG_EV_REVOKE,       /* member */
     BRG_EV_ASK_DRAIN,    /* member: the operator wants it to leave */
     BRG_EV_SWITCH,       /* run; scheme: the code to use as soon as no step is in flight; no new one
-                          * starts until then. One switch at a time */
+                          * starts until then. One switch at a time: the next one is best given when
+                          * SWITCHED of this one has been carried out */
 };
 
 struct brg_scheme; /* coding/scheme.h */

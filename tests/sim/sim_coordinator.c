@@ -29,7 +29,7 @@ static struct {
     struct route hello[TURN_MESSAGES_MAX];     /* of this turn; a peer is an index here, plus 1 */
     uint32_t inbox_count, event_count, hello_count, turn_due, tick_due;
     uint64_t timer_id, run, applied;
-    uint32_t code, next_code; /* in force as far as actions are carried out; of the last SWITCH */
+    uint32_t code; /* in force as far as actions are carried out */
     struct sim_params params[SIM_MODELS_MAX];
     struct share {
         uint64_t step;
@@ -148,7 +148,7 @@ static void open_run(const struct brg_coord_action *job, struct brg_coord_event 
         return;
     }
     mem.run = job->run;
-    mem.code = mem.next_code = sim_disk.runs[job->run].code;
+    mem.code = sim_disk.runs[job->run].code;
     sim_restore(job->run, mem.params);
     mem.applied = sim_disk.runs[job->run].committed;
     answer->type = BRG_EV_OPENED;
@@ -317,7 +317,7 @@ static void perform(const struct brg_coord_action *a) {
                                     .incarnation = incarnation,
                                     .id = ++mem.timer_id});
         break;
-    case BRG_ACT_SWITCHED: mem.code = mem.next_code; break;
+    case BRG_ACT_SWITCHED: mem.code = a->unit; break; /* see step */
     case BRG_ACT_ROUND:
     case BRG_ACT_NOTE: break;
     default: BRG_ASSERT(0 && "an action that does not exist, or a HALT that is not the end");
@@ -362,7 +362,6 @@ static void watch(const struct brg_coord_event *ev, struct before before) {
     }
     if (ev->type == BRG_EV_STOP) mem.stop_wanted[ev->run] = 1;
     if (ev->type == BRG_EV_RESUME) mem.stop_wanted[ev->run] = 0;
-    if (ev->type == BRG_EV_SWITCH) mem.next_code = sim_code_of(ev->scheme);
     for (uint32_t i = 0; i < acts.count; i++) {
         const struct brg_coord_action *a = &acts.items[i];
         if (a->type == BRG_ACT_SEND_TASK) BRG_ASSERT(!is_revoked(a->member));
@@ -388,7 +387,11 @@ static void step(struct brg_coord_event ev) {
             sim_disk_keep(&machine, &acts.items[i]);
         } else {
             BRG_ASSERT(deferred_count < DEFER_MAX);
-            deferred[deferred_count++] = acts.items[i];
+            deferred[deferred_count] = acts.items[i];
+            if (acts.items[i].type == BRG_ACT_SWITCHED) { /* the turn may bring another switch */
+                deferred[deferred_count].unit = sim_code_of(machine.rounds.scheme);
+            }
+            deferred_count++;
         }
     }
 }

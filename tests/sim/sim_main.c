@@ -242,13 +242,12 @@ static uint64_t run(void) {
         BRG_ASSERT(sim_now_ns < end_ns);
         advance();
     }
-    if (sim_coordinator_halted()) {
-        halts++;
-    } else if (sim_opt.twin_of != 0) {
+    if (sim_opt.twin_of != 0 && !sim_coordinator_halted()) {
         const uint64_t settled_ns = sim_now_ns + SETTLE_NS;
         while (sim_now_ns < settled_ns) advance();
-        sim_workers_check_end();
+        if (!sim_coordinator_halted()) sim_workers_check_end();
     }
+    if (sim_coordinator_halted()) halts++;
     sim_disk_check_end();
     steps_done += sim_steps_made();
     switched += sim_disk.switched;
