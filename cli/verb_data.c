@@ -2,6 +2,7 @@
 #include "cli/json.h"
 #include "model/ngram.h"
 #include "model/prepare.h"
+#include "model/prepare_tokens.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -24,6 +25,10 @@ static const struct brg_cli_flag flags[] = {
      .value = "SHARE",
      .text = "Share of the end that is kept for evaluation, 0% to 50%. Default: 5%, or 0% with "
              "--test."},
+    {.name = "tokenizer",
+     .value = "FILE",
+     .text = "Texts: encode with this tokenizer.json instead of a token a byte, and put its end "
+             "mark behind each document. *.jsonl files hold a document a line, under \"text\"."},
     {.name = "json", .text = "What was written as JSON."},
 };
 
@@ -45,6 +50,7 @@ static const struct brg_cli_verb verb = {
                 "$ brigade data prepare --format idx --out digits.brgdata \\\n"
                 "      --labels train-labels-idx1-ubyte.gz --test t10k-images-idx3-ubyte.gz \\\n"
                 "      --test-labels t10k-labels-idx1-ubyte.gz train-images-idx3-ubyte.gz\n"
+                "$ brigade data prepare --out kjv4k --tokenizer tokenizer.json kjv.txt\n"
                 "$ brigade data prepare --format csv --out iris.brgdata --held-out 20% iris.csv\n",
     .arguments_min = 1,
     .arguments_max = BRG_CLI_ARGUMENTS_MAX,
@@ -96,6 +102,9 @@ static int check_flags(const struct brg_cli_args *args, uint32_t format) {
     if (brg_cli_given(args, "test-labels") && !brg_cli_given(args, "test")) {
         return brg_cli_wrong(&verb, "--test-labels goes with --test");
     }
+    if (format != BRG_DATA_TEXT && brg_cli_given(args, "tokenizer")) {
+        return brg_cli_wrong(&verb, "--tokenizer goes with --format text");
+    }
     if (format == BRG_DATA_TEXT && brg_cli_given(args, "test")) {
         return brg_cli_wrong(&verb, "--test does not go with --format text: its held-out part is "
                                     "cut from the end, see --held-out");
@@ -133,7 +142,14 @@ static int prepare_texts(const struct brg_cli_args *args, double held_out,
                                       .input_count = args->argument_count,
                                       .prefix = brg_cli_value(args, "out"),
                                       .held_out = held_out};
-    int err = brg_prepare_shards(&texts, report, error);
+    const char *path = brg_cli_value(args, "tokenizer");
+    struct brg_tokenizer *tokenizer = NULL;
+    struct brg_why why = {.text = ""};
+    int err = path == NULL ? BRG_OK : brg_tokenizer_open(path, &tokenizer, &why);
+    if (err != BRG_OK) return brg_cli_fail(&verb, brg_cli_exit_of(err), "%s", why.text);
+    err = path == NULL ? brg_prepare_shards(&texts, report, error)
+                       : brg_prepare_tokens(&texts, tokenizer, report, error);
+    brg_tokenizer_destroy(tokenizer);
     if (err == BRG_OK) return BRG_CLI_GO;
     return brg_cli_fail(&verb, brg_cli_exit_of(err), "%s", error->text);
 }
@@ -220,7 +236,8 @@ static int data_prepare(int argc, char **argv) {
                                      : prepare_packed(&args, format, held_out, &report, &error);
     }
     if (rc != BRG_CLI_GO) return rc;
-    const struct brg_ngram_losses *found = measure(&report, format, &bar) ? &bar : NULL;
+    const int is_bytes = !brg_cli_given(&args, "tokenizer"); /* the bar is one for bytes */
+    const struct brg_ngram_losses *found = is_bytes && measure(&report, format, &bar) ? &bar : NULL;
     return brg_cli_given(&args, "json") ? print_json(&report, found)
                                         : print_text(&report, format, found);
 }
