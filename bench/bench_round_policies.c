@@ -2,12 +2,16 @@
  * what the tuner makes of them.
  *
  *   bench_round_policies [--json] [--seeds N] [--steps N] [--workers N] [--profile WORD]
- *                        [--vector-ms X] [--late-start] [--table all|fixed|auto|paper]
+ *                        [--vector-ms X] [--late-start] [--no-auto] [--decisions]
  *
  * Profiles: 256 workers alike or not (`same`, `mixed`: the probability of becoming slow is gamma
  * distributed, shape 0.45), straggling that adds time or slows the processor (`add`, `mul`), and
  * 2.2, 50 or 500 s of compute for the whole batch; brg_profile_ge_default has the rest. Fixed
  * choices are the tuner's whole grid and the published rules; none is fitted to the profile.
+ *
+ * --vector-ms: a share takes so long over the coordinator's link; --late-start: who is late
+ * finishes the minitask in hand before the next round; --decisions: what auto chose and when, to
+ * stderr.
  *
  *   seconds         for all steps, mean over seeds; spread: standard deviation over seeds
  *   worker_seconds  paid for: hand-out to answer or cancellation
@@ -37,7 +41,7 @@ struct figure {
 };
 
 struct settings {
-    uint32_t seeds, steps, n, json, fixed, with_auto, paper, late;
+    uint32_t seeds, steps, n, json, decisions, with_auto, late;
     uint64_t vector_ns;
     const char *profile;
 };
@@ -46,8 +50,8 @@ struct bench {
     struct settings set;
     uint32_t count;
     struct entry entries[ENTRIES_MAX];
-    struct figure figures[PROFILES][ENTRIES_MAX + 1]; /* the last: auto */
-    char choice[PROFILES][BRG_TUNER_TEXT_BYTES];      /* auto's last, first seed */
+    struct figure figures[PROFILES][ENTRIES_MAX + 2]; /* behind `count`: auto, auto for cost */
+    char choice[PROFILES][2][BRG_TUNER_TEXT_BYTES];   /* auto's last, first seed */
     char names[PROFILES][32];
     uint32_t profiles;
     struct brg_profile profile[SEEDS_MAX];
@@ -178,10 +182,10 @@ static struct figure measure(struct bench *b, const struct entry *e) {
     return figure_of(seconds, paid, waited, b->set.seeds);
 }
 
-static struct brg_auto_config auto_config(const struct bench *b) {
+static struct brg_auto_config auto_config(const struct bench *b, uint32_t minimise) {
     return (struct brg_auto_config){.tuner = {.n = b->set.n,
                                               .models = 4,
-                                              .minimise = BRG_MINIMISE_TIME,
+                                              .minimise = minimise,
                                               .seed = 7,
                                               .options = {.reattempt = 1,
                                                           .regroup = 1,
@@ -189,9 +193,9 @@ static struct brg_auto_config auto_config(const struct bench *b) {
                                                           .vector_ns = b->set.vector_ns}}};
 }
 
-static struct figure measure_auto(struct bench *b, uint32_t profile) {
+static struct figure measure_auto(struct bench *b, uint32_t profile, uint32_t minimise) {
     double seconds[SEEDS_MAX], paid[SEEDS_MAX], waited[SEEDS_MAX];
-    const struct brg_auto_config config = auto_config(b);
+    const struct brg_auto_config config = auto_config(b, minimise);
     struct brg_why why;
     for (uint32_t seed = 0; seed < b->set.seeds; seed++) {
         struct brg_auto_result r;
@@ -202,7 +206,7 @@ static struct figure measure_auto(struct bench *b, uint32_t profile) {
         seconds[seed] = (double)r.totals.elapsed_ns * 1e-9;
         paid[seed] = (double)r.totals.busy_ns * 1e-9;
         waited[seed] = (double)r.totals.waited;
-        if (getenv("BRG_BENCH_DECISIONS") != NULL) {
+        if (b->set.decisions) {
             for (uint32_t i = 0; i < r.count; i++) {
                 char text[BRG_TUNER_TEXT_BYTES];
                 fprintf(stderr, "  %s seed %u round %llu: %s, %.3f s a step (had %.3f)\n",
@@ -212,12 +216,15 @@ static struct figure measure_auto(struct bench *b, uint32_t profile) {
                         (double)r.decisions[i].before_step_ns * 1e-9);
             }
         }
-        if (seed == 0) brg_tuner_spec_text(&r.decisions[r.count - 1].spec, b->choice[profile]);
+        if (seed == 0) {
+            brg_tuner_spec_text(&r.decisions[r.count - 1].spec,
+                                b->choice[profile][minimise - BRG_MINIMISE_TIME]);
+        }
     }
     return figure_of(seconds, paid, waited, b->set.seeds);
 }
 
-/* The best of a family on a profile, by seconds; `kind` and `policy` 0: any. */
+/* The best of a family on a profile, by seconds; `kind` and `policy` 0: any. ENTRIES_MAX: none. */
 static uint32_t best_of(const struct bench *b, uint32_t profile, enum family family, uint32_t kind,
                         uint32_t policy) {
     uint32_t best = ENTRIES_MAX;
@@ -232,7 +239,6 @@ static uint32_t best_of(const struct bench *b, uint32_t profile, enum family fam
             best = i;
         }
     }
-    BRG_ASSERT(best < ENTRIES_MAX);
     return best;
 }
 
@@ -246,13 +252,14 @@ static void print_row(const struct bench *b, uint32_t profile, uint32_t i, doubl
                       double best) {
     static const char *const policies[] = {"auto", "early", "minwait", "paper"};
     const struct figure *f = &b->figures[profile][i];
-    struct entry none = {.note = "probe included"};
+    const struct entry none = {.note =
+                                   i == b->count ? "probe included" : "for cost, probe included"};
     const struct entry *e = i < b->count ? &b->entries[i] : &none;
     char text[BRG_TUNER_TEXT_BYTES];
     if (i < b->count) {
         brg_tuner_spec_text(&e->spec, text);
     } else {
-        (void)snprintf(text, sizeof text, "%s", b->choice[profile]);
+        (void)snprintf(text, sizeof text, "%s", b->choice[profile][i - b->count]);
     }
     if (b->set.json) {
         printf("{\"profile\":\"%s\",\"scheme\":\"%s\",\"params\":\"%s\",\"policy\":\"%s\","
@@ -278,30 +285,18 @@ static void print_profile(const struct bench *b, uint32_t profile) {
     if (b->set.json) {
         for (uint32_t i = 0; i < b->count; i++) print_row(b, profile, i, paper, best);
     } else {
-        static const uint32_t kinds[] = {BRG_CODE_NONE,  BRG_CODE_CYCLIC, BRG_CODE_SR_SGC,
-                                         BRG_CODE_M_SGC, BRG_CODE_FRC,    BRG_CODE_SPECULATIVE};
-        for (uint32_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        for (uint32_t kind = BRG_CODE_NONE; kind <= BRG_CODE_SPECULATIVE; kind++) {
             for (enum family family = PUBLISHED; family <= GRID; family++) {
-                uint32_t there = 0;
-                for (uint32_t i = 0; i < b->count; i++) {
-                    there |= b->entries[i].spec.kind == kinds[k] && b->entries[i].family == family;
-                }
-                if (!there) continue;
-                for (uint32_t p = BRG_POLICY_EARLY; p <= BRG_POLICY_PAPER; p++) {
-                    uint32_t any = 0;
-                    for (uint32_t i = 0; i < b->count; i++) {
-                        any |= b->entries[i].spec.kind == kinds[k] &&
-                               b->entries[i].family == family && b->entries[i].spec.policy == p;
-                    }
-                    if (any) {
-                        print_row(b, profile, best_of(b, profile, family, kinds[k], p), paper,
-                                  best);
-                    }
+                for (uint32_t policy = BRG_POLICY_EARLY; policy <= BRG_POLICY_PAPER; policy++) {
+                    const uint32_t i = best_of(b, profile, family, kind, policy);
+                    if (i < ENTRIES_MAX) print_row(b, profile, i, paper, best);
                 }
             }
         }
     }
-    if (b->set.with_auto) print_row(b, profile, b->count, paper, best);
+    for (uint32_t k = 0; k < 2 && b->set.with_auto; k++) {
+        print_row(b, profile, b->count + k, paper, best);
+    }
     if (!b->set.json) printf("\n");
     (void)fflush(stdout);
 }
@@ -365,7 +360,10 @@ static void run(struct bench *b) {
             }
         }
         for (uint32_t i = 0; i < b->count; i++) b->figures[p][i] = measure(b, &b->entries[i]);
-        if (b->set.with_auto) b->figures[p][b->count] = measure_auto(b, p);
+        if (b->set.with_auto) {
+            b->figures[p][b->count] = measure_auto(b, p, BRG_MINIMISE_TIME);
+            b->figures[p][b->count + 1] = measure_auto(b, p, BRG_MINIMISE_COST);
+        }
         print_profile(b, p);
     }
     if (b->profiles > 0) print_overall(b);
@@ -382,8 +380,16 @@ static int parse(int argc, char **argv, struct settings *set) {
             set->json = 1;
             continue;
         }
+        if (strcmp(argv[i], "--decisions") == 0) {
+            set->decisions = 1;
+            continue;
+        }
         if (strcmp(argv[i], "--late-start") == 0) {
             set->late = BRG_LATE_STARTS;
+            continue;
+        }
+        if (strcmp(argv[i], "--no-auto") == 0) {
+            set->with_auto = 0;
             continue;
         }
         i++;
@@ -397,9 +403,6 @@ static int parse(int argc, char **argv, struct settings *set) {
             set->vector_ns = (uint64_t)(number * 1e6);
         } else if (strcmp(argv[i - 1], "--profile") == 0 && *value != '\0') {
             set->profile = value;
-        } else if (strcmp(argv[i - 1], "--no-auto") == 0) {
-            set->with_auto = 0;
-            i--;
         } else {
             return -1;
         }
@@ -413,7 +416,7 @@ int main(int argc, char **argv) {
     if (parse(argc, argv, &b.set) != 0) {
         fprintf(stderr, "usage: bench_round_policies [--json] [--seeds N, to 32] [--steps N] "
                         "[--workers N, to 256] [--profile WORD] [--vector-ms X] [--late-start] "
-                        "[--no-auto]\n");
+                        "[--no-auto] [--decisions]\n");
         return 2;
     }
     add_published(&b);
@@ -422,7 +425,7 @@ int main(int argc, char **argv) {
         const size_t bytes = brg_replay_size_bytes(&b.entries[i].spec);
         if (bytes > b.replay_bytes) b.replay_bytes = bytes;
     }
-    const struct brg_auto_config config = auto_config(&b);
+    const struct brg_auto_config config = auto_config(&b, BRG_MINIMISE_TIME);
     b.auto_bytes = brg_auto_size_bytes(&config);
     b.replay = must_alloc(b.replay_bytes);
     b.tuned = must_alloc(b.auto_bytes);

@@ -166,6 +166,7 @@ int brg_cli_pause(int argc, char **argv);
 int brg_cli_resume(int argc, char **argv);
 int brg_cli_run(int argc, char **argv);
 int brg_cli_runs(int argc, char **argv);
+int brg_cli_sim(int argc, char **argv);
 int brg_cli_status(int argc, char **argv);
 int brg_cli_stop(int argc, char **argv);
 int brg_cli_submit(int argc, char **argv);

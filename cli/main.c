@@ -42,9 +42,10 @@ static const struct group groups[] = {
       {"generate", "let a model write", brg_cli_generate},
       {"tokenizer", "train a tokenizer, encode, decode", brg_cli_tokenizer}}},
     {"Data and diagnosis",
-     3,
+     4,
      {{"data", "turn texts, images and tables into data sets", brg_cli_data},
       {"events", "what happened: joins, losses of workers, waits, checkpoints", brg_cli_events},
+      {"sim", "what codes and policies would take, in virtual time", brg_cli_sim},
       {"version", "versions of this program and its libraries", brg_cli_version}}},
 };
 #define GROUPS (sizeof groups / sizeof groups[0])

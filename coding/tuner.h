@@ -89,6 +89,11 @@ uint32_t brg_tuner_probe_rounds(uint32_t n);
 uint32_t brg_tuner_candidates(uint32_t n, uint32_t models, uint32_t chunks,
                               struct brg_code_spec *out, uint32_t room);
 
+/* brg_tuner_chunks - the number of chunks that suits `spec` where the choice is free: its shares
+ * and parts come out even; 0 where no number up to BRG_CODE_CHUNKS_MAX does. spec->chunks is not
+ * used. */
+uint32_t brg_tuner_chunks(const struct brg_code_spec *spec);
+
 /* brg_tuner_size_bytes - the block for a config and points that span `point_rounds` rounds. */
 size_t brg_tuner_size_bytes(const struct brg_tuner_config *config, uint32_t point_rounds);
 

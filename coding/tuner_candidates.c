@@ -13,13 +13,12 @@ struct list {
     struct brg_code_spec *items;
 };
 
-/* The number of chunks that suits the spec where the caller leaves it free. */
-static uint32_t chunks_for(const struct brg_code_spec *spec) {
+uint32_t brg_tuner_chunks(const struct brg_code_spec *spec) {
     uint64_t chunks = (uint64_t)spec->n * FINE;
     if (spec->kind == BRG_CODE_CYCLIC) chunks = spec->n;
     if (spec->kind == BRG_CODE_SR_SGC && spec->base == BRG_BASE_CYCLIC) chunks = spec->n;
     if (spec->kind == BRG_CODE_M_SGC) {
-        const uint64_t w1 = spec->w - 1;
+        const uint64_t w1 = (uint64_t)spec->w - 1;
         chunks = spec->n * w1;
         if (spec->lambda < spec->n) chunks = spec->n * (spec->b + w1 * (spec->lambda + 1));
     }
@@ -29,7 +28,7 @@ static uint32_t chunks_for(const struct brg_code_spec *spec) {
 static void add(struct list *l, struct brg_code_spec spec) {
     spec.n = l->n;
     spec.seed = 1;
-    spec.chunks = l->chunks > 0 ? l->chunks : chunks_for(&spec);
+    spec.chunks = l->chunks > 0 ? l->chunks : brg_tuner_chunks(&spec);
     if (l->count == l->room || brg_scheme_check(&spec, NULL) != BRG_OK) return;
     if (brg_policy_check(&spec, NULL) != BRG_OK || brg_code_delay(&spec) >= l->models) return;
     l->items[l->count++] = spec;
@@ -135,7 +134,7 @@ struct brg_code_spec brg_tuner_probe_spec(uint32_t n, uint32_t chunks) {
                                  .policy = BRG_POLICY_MINWAIT,
                                  .mu_ppm = 1000000,
                                  .seed = 1};
-    spec.chunks = chunks > 0 ? chunks : chunks_for(&spec);
+    spec.chunks = chunks > 0 ? chunks : brg_tuner_chunks(&spec);
     if (brg_scheme_check(&spec, NULL) != BRG_OK) spec.parts = 1; /* few chunks */
     return spec;
 }
