@@ -72,13 +72,6 @@ static double power(double base, uint64_t n) {
     return result;
 }
 
-static double norm_of(const struct brg_kernels *k, uint64_t count, const float *x) {
-    double sum = 0;
-    for (uint64_t at = 0; at < count; at += NORM_BLOCK)
-        sum += k->norm2(count - at < NORM_BLOCK ? count - at : NORM_BLOCK, x + at);
-    return sqrt(sum);
-}
-
 /* The same update for parameters [begin, end). */
 struct update {
     const struct brg_kernels *k;
@@ -103,43 +96,79 @@ static void apply(const struct update *u, uint64_t begin, uint64_t end, int deca
     u->k->sgd(n, &s, grad + begin, s.momentum > 0 ? moments + begin : NULL, params + begin);
 }
 
+static struct update update_of(const struct brg_optimizer_spec *spec,
+                               const struct brg_optimizer_part *part) {
+    const float lr = (float)(brg_optimizer_lr(spec, part->step) * part->lr_factor);
+    const float grad_scale = (float)(part->clip / (double)part->targets);
+    struct update u = {.k = brg_kernels_pick(), .spec = spec, .param_count = part->count};
+    u.adamw = (struct brg_adamw){
+        .lr = lr,
+        .beta1 = spec->beta1,
+        .beta2 = spec->beta2,
+        .eps = spec->eps,
+        .decay = spec->weight_decay,
+        .grad_scale = grad_scale,
+        .correct1 = (float)(1.0 / (1.0 - power((double)spec->beta1, part->own_step))),
+        .correct2 = (float)(1.0 / (1.0 - power((double)spec->beta2, part->own_step))),
+    };
+    u.sgd = (struct brg_sgd){.lr = lr,
+                             .momentum = spec->momentum,
+                             .decay = spec->weight_decay,
+                             .grad_scale = grad_scale};
+    return u;
+}
+
+void brg_optimizer_step_part(const struct brg_optimizer_spec *spec,
+                             const struct brg_model_spec *model,
+                             const struct brg_optimizer_part *part, const float *grad_sum,
+                             float *moments, float *params) {
+    BRG_ASSERT(part->step > 0 && part->own_step > 0 && part->targets > 0);
+    BRG_ASSERT(moments != NULL || brg_optimizer_state_count(spec, part->count) == 0);
+    const struct update u = update_of(spec, part);
+    const uint32_t tensors = brg_model_tensor_count(model);
+    uint64_t done = 0;
+    for (uint32_t i = 0; i < tensors; i++) {
+        struct brg_model_tensor t;
+        brg_model_tensor(model, i, &t);
+        if (t.offset < part->offset || t.offset >= part->offset + part->count) continue;
+        const uint64_t begin = t.offset - part->offset, n = (uint64_t)t.rows * t.cols;
+        apply(&u, begin, begin + n, t.dims == 2, grad_sum, moments, params);
+        done += n;
+    }
+    BRG_ASSERT(done == part->count);
+}
+
+double brg_optimizer_norm2(uint64_t count, const float *grad_sum) {
+    const struct brg_kernels *k = brg_kernels_pick();
+    double sum = 0;
+    for (uint64_t at = 0; at < count; at += NORM_BLOCK)
+        sum += k->norm2(count - at < NORM_BLOCK ? count - at : NORM_BLOCK, grad_sum + at);
+    return sum;
+}
+
+double brg_optimizer_clip(const struct brg_optimizer_spec *spec, double grad_norm) {
+    if (!(spec->clip > 0) || !(grad_norm > (double)spec->clip)) return 1.0;
+    return (double)spec->clip / grad_norm;
+}
+
 int brg_optimizer_step(const struct brg_optimizer_spec *spec, const struct brg_model_spec *model,
                        uint64_t step, uint64_t count, const float *grad_sum, float *moments,
                        float *params, struct brg_optimizer_report *report) {
     BRG_ASSERT(step > 0 && count > 0);
     BRG_ASSERT(grad_sum != NULL && params != NULL && report != NULL);
     const uint64_t n = brg_model_param_count(model);
-    BRG_ASSERT(moments != NULL || brg_optimizer_state_count(spec, n) == 0);
-    struct update u = {.k = brg_kernels_pick(), .spec = spec, .param_count = n};
-
     report->lr = brg_optimizer_lr(spec, step);
-    report->grad_norm = norm_of(u.k, n, grad_sum) / (double)count;
+    report->grad_norm = sqrt(brg_optimizer_norm2(n, grad_sum)) / (double)count;
     report->clip = 1.0;
     if (!isfinite(report->grad_norm)) return BRG_EINVAL;
-    if (spec->clip > 0 && report->grad_norm > (double)spec->clip)
-        report->clip = (double)spec->clip / report->grad_norm;
-
-    const float grad_scale = (float)(report->clip / (double)count);
-    u.adamw = (struct brg_adamw){
-        .lr = (float)report->lr,
-        .beta1 = spec->beta1,
-        .beta2 = spec->beta2,
-        .eps = spec->eps,
-        .decay = spec->weight_decay,
-        .grad_scale = grad_scale,
-        .correct1 = (float)(1.0 / (1.0 - power((double)spec->beta1, step))),
-        .correct2 = (float)(1.0 / (1.0 - power((double)spec->beta2, step))),
-    };
-    u.sgd = (struct brg_sgd){.lr = (float)report->lr,
-                             .momentum = spec->momentum,
-                             .decay = spec->weight_decay,
-                             .grad_scale = grad_scale};
-    const uint32_t tensors = brg_model_tensor_count(model);
-    for (uint32_t i = 0; i < tensors; i++) {
-        struct brg_model_tensor t;
-        brg_model_tensor(model, i, &t);
-        const uint64_t end = t.offset + (uint64_t)t.rows * t.cols;
-        apply(&u, t.offset, end, t.dims == 2, grad_sum, moments, params);
-    }
+    report->clip = brg_optimizer_clip(spec, report->grad_norm);
+    const struct brg_optimizer_part whole = {.offset = 0,
+                                             .count = n,
+                                             .step = step,
+                                             .own_step = step,
+                                             .targets = count,
+                                             .clip = report->clip,
+                                             .lr_factor = 1.0};
+    brg_optimizer_step_part(spec, model, &whole, grad_sum, moments, params);
     return BRG_OK;
 }

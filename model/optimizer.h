@@ -48,4 +48,32 @@ BRG_CHECK int brg_optimizer_step(const struct brg_optimizer_spec *spec,
                                  const float *grad_sum, float *moments, float *params,
                                  struct brg_optimizer_report *report);
 
+/* Whole tensors that lie together in the vector, such as a stage's, and how to step them. */
+struct brg_optimizer_part {
+    uint64_t offset, count; /* floats of the whole vector, as in model/stage.h */
+    uint64_t step;          /* of the run, which gives the learning rate; 1 is the first */
+    uint64_t own_step;      /* since the part's moments were zero, which AdamW corrects by */
+    uint64_t targets;       /* that the gradient is the sum over */
+    double clip;            /* of the whole gradient: brg_optimizer_clip */
+    double lr_factor;       /* on the schedule's learning rate, else 1 */
+};
+
+/* brg_optimizer_norm2 - squared norm of a summed gradient, or of a part. shape: grad_sum [count] */
+double brg_optimizer_norm2(uint64_t count, const float *grad_sum);
+
+/* brg_optimizer_clip - the factor for a mean gradient of this norm: 1 where nothing is clipped. */
+double brg_optimizer_clip(const struct brg_optimizer_spec *spec, double grad_norm);
+
+/* brg_optimizer_step_part - brg_optimizer_step for one part, with the clip factor given.
+ *
+ * With the same clip factor, own_step == step and lr_factor 1 the parts together get the bits that
+ * the whole gets. The norm is whoever's who has all parts: sums of parts differ from the sum of the
+ * whole by rounding, 1e-15 of it.
+ * shape:   grad_sum, params [part->count]; moments [brg_optimizer_state_count of part->count]
+ * asserts: steps and targets > 0; the part begins and ends with a tensor */
+void brg_optimizer_step_part(const struct brg_optimizer_spec *spec,
+                             const struct brg_model_spec *model,
+                             const struct brg_optimizer_part *part, const float *grad_sum,
+                             float *moments, float *params);
+
 #endif
