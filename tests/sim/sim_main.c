@@ -108,9 +108,15 @@ static void draw_options(void) {
     sim_opt.forgets = !sim_opt.durability_checkpoint && sim_below(6) == 0;
 }
 
-/* A calm world in which only the coordinator or one worker dies, at the action the caller sets. */
+/* A calm world in which only the coordinator or one worker dies, at the action the caller sets; in
+ * every second one steps of several models are in flight. */
 static void draw_calm(void) {
-    draw_options();
+    uint32_t tries = 0;
+    do {
+        draw_options();
+    } while (seed % 2 == 0 && brg_code_delay(&sim_opt.codes[0]) == 0 && ++tries < 100);
+    sim_opt.durability_checkpoint = seed % 3 == 0;
+    sim_opt.switches = 500;
     sim_opt.workers = 3 + (uint32_t)sim_below(3);
     sim_opt.runs = 1;
     sim_opt.steps = 4 + 2 * (sim_opt.models - 1);
