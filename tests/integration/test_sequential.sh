@@ -134,7 +134,7 @@ for entry in "${schemes[@]}"; do
     done
     error=$(distance late "$number" clean 1)
     bound=1e-6
-    [ "$kind" != near ] || bound=2e-3
+    [ "$kind" != near ] || bound=1e-2
     is_below "$error" "$bound" || fail "a gradient of $name is $error away from the uncoded one"
     echo "$name ($kind): gradients at most $error away from the uncoded ones"
 done
