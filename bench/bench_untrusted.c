@@ -26,7 +26,7 @@
 #include "tests/unit/coding/smooth.h"
 
 #define TRIALS_MAX 1000u
-#define GROUPS 20u /* of a calibration, as in the paper's experiments */
+#define GROUPS 20u /* of a calibration */
 #define EVERYBODY(n) ((n) == 64 ? UINT64_MAX : (UINT64_C(1) << (n)) - 1)
 
 static struct {
@@ -283,7 +283,7 @@ static void table_stragglers(void) {
     }
 }
 
-/* ---- locators, with the number of liars known: berrut.md's comparison ---- */
+/* ---- locators, with the number of liars known: ours and the classic ones ---- */
 
 enum { PGZ, SMOOTH_MUSIC, MUSIC, WHITE_MUSIC, GREEDY, BEAM, LOCATORS };
 static const char *const locator_names[LOCATORS] = {"pgz",         "smooth_music", "music",

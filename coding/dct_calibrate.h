@@ -28,7 +28,7 @@
 #define BRG_DCT_EAGER_ROUNDS 10u /* at first every round moves Cn */
 #define BRG_DCT_PRECISION_F32 1e-7
 /* Of what rounding at the precision leaves: residuals below it are taken for it. Without it honest
- * groups of low rank would have r_V = 0, ratios without bound, and thresholds that admit all. */
+ * groups that are exact words would have ratios without bound, and thresholds that admit all. */
 #define BRG_DCT_SMALLEST 0.03
 #define BRG_DCT_PRECISION_BF16 2e-3
 

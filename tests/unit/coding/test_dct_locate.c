@@ -206,6 +206,37 @@ static void dct_damage__is_the_oracle_s_and_is_reached_by_its_direction(void **s
     bed_close();
 }
 
+/* Honest groups that are exact words leave rounding of either sign: without a floor under it the
+ * ratios would be without bound, and everybody clean. */
+static void dct_locate_after_exact_words__has_thresholds_and_sees_a_lie(void **state) {
+    (void)state;
+    const struct brg_dct_spec spec = {CORE_N, 3, 5, 20, BRG_DCT_PRECISION_F32};
+    uint32_t every[CORE_N];
+    double x[CORE_N], y[CORE_N * CORE_D];
+    for (uint32_t i = 0; i < CORE_N; i++) {
+        every[i] = i;
+        x[i] = cos((2.0 * i + 1.0) * acos(-1.0) / (2.0 * CORE_N));
+    }
+    bed_allocate(&spec, x);
+    for (uint32_t t = 0; t < 21; t++) {
+        for (uint32_t i = 0; i < CORE_N * CORE_D; i++) {
+            const uint32_t e = i % CORE_D;
+            const double z = x[i / CORE_D];
+            y[i] = sin(1.3 * t + e) + z * cos(0.7 * e + t) + z * z * sin(2.1 * e - t);
+            if (t == 20 && i / CORE_D == 6) y[i] += 0.5 * cos(3.0 * i);
+        }
+        core_gram(y, every, CORE_N);
+        if (t < 20) brg_dct_calibration_add(bed.cal, bed.gram);
+    }
+    assert_int_equal(brg_dct_calibration_finish(bed.cal, bed.work), BRG_OK);
+    assert_int_equal(brg_dct_set_build(&bed.set, bed.cal, ALL(CORE_N), bed.work), BRG_OK);
+    brg_dct_locate(&bed.set, bed.gram, bed.work, &bed.verdict);
+    for (uint32_t v = 0; v < 5; v++) assert_true(bed.set.limits.tau[0][v] < 3.0);
+    assert_int_equal(bed.verdict.status, BRG_DCT_CORRECTED);
+    assert_int_equal(bed.verdict.accused, 1u << 6);
+    bed_close();
+}
+
 /* ---- inner products ---- */
 
 static void dct_sketch__keeps_inner_products_and_adds_up_over_spans(void **state) {
@@ -432,11 +463,10 @@ static void dct_learn__follows_noise_that_drifts(void **state) {
             if (bed.set.version == bed.cal->version) continue;
             assert_int_equal(brg_dct_set_build(&bed.set, bed.cal, ALL(24), bed.work), BRG_OK);
         }
-        print_message("learns %u: %u of 50 found, %u wrong\n", learns, found, wrong);
         if (learns)
             assert_true(found >= 45 && wrong <= 8);
         else
-            assert_true(wrong >= 60);
+            assert_true(wrong >= 40);
     }
     bed_close();
 }
@@ -568,6 +598,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dct_core__agrees_with_the_oracle_to_many_digits),
         cmocka_unit_test(dct_damage__is_the_oracle_s_and_is_reached_by_its_direction),
+        cmocka_unit_test(dct_locate_after_exact_words__has_thresholds_and_sees_a_lie),
         cmocka_unit_test(dct_sketch__keeps_inner_products_and_adds_up_over_spans),
         cmocka_unit_test(dct_normalise__names_broken_results_and_tames_huge_ones),
         cmocka_unit_test(dct_locate__names_exactly_the_liars_of_every_gross_kind),
