@@ -1,8 +1,8 @@
 /* bench_round_policies.c - every code with every policy on the same delays, in virtual time, and
  * what the tuner makes of them.
  *
- *   bench_round_policies [--json] [--seeds N] [--steps N] [--workers N] [--profile WORD]
- *                        [--vector-ms X] [--late-start] [--no-auto] [--decisions]
+ *   bench_round_policies [--json] [--seeds N] [--first-seed N] [--steps N] [--workers N]
+ *                        [--profile WORD] [--vector-ms X] [--late-start] [--no-auto] [--decisions]
  *
  * Profiles: 256 workers alike or not (`same`, `mixed`: the probability of becoming slow is gamma
  * distributed, shape 0.45), straggling that adds time or slows the processor (`add`, `mul`), and
@@ -41,7 +41,7 @@ struct figure {
 };
 
 struct settings {
-    uint32_t seeds, steps, n, json, decisions, with_auto, late;
+    uint32_t seeds, steps, n, json, decisions, with_auto, late, first_seed;
     uint64_t vector_ns;
     const char *profile;
 };
@@ -352,7 +352,7 @@ static void run(struct bench *b) {
         if (b->set.profile != NULL && strstr(name, b->set.profile) == NULL) continue;
         const uint32_t p = b->profiles++;
         for (uint32_t seed = 0; seed < b->set.seeds; seed++) {
-            struct brg_profile_ge ge = setting_of(index, 1000 + seed, b->names[p]);
+            struct brg_profile_ge ge = setting_of(index, b->set.first_seed + seed, b->names[p]);
             struct brg_why why;
             if (brg_profile_make(&ge, b->set.n, rounds, b->profile[seed].cells, &b->profile[seed],
                                  &why) != BRG_OK) {
@@ -395,6 +395,8 @@ static int parse(int argc, char **argv, struct settings *set) {
         i++;
         if (strcmp(argv[i - 1], "--seeds") == 0 && whole && number <= SEEDS_MAX) {
             set->seeds = (uint32_t)number;
+        } else if (strcmp(argv[i - 1], "--first-seed") == 0 && number >= 0.0 && number < 1e9) {
+            set->first_seed = (uint32_t)number;
         } else if (strcmp(argv[i - 1], "--steps") == 0 && whole) {
             set->steps = (uint32_t)number;
         } else if (strcmp(argv[i - 1], "--workers") == 0 && whole && number <= 256) {
@@ -412,11 +414,14 @@ static int parse(int argc, char **argv, struct settings *set) {
 
 int main(int argc, char **argv) {
     static struct bench b;
-    b.set = (struct settings){.seeds = 10, .steps = 480, .n = 256, .with_auto = 1};
+    b.set =
+        (struct settings){.seeds = 10, .steps = 480, .n = 256, .with_auto = 1, .first_seed = 1000};
     if (parse(argc, argv, &b.set) != 0) {
-        fprintf(stderr, "usage: bench_round_policies [--json] [--seeds N, to 32] [--steps N] "
-                        "[--workers N, to 256] [--profile WORD] [--vector-ms X] [--late-start] "
-                        "[--no-auto] [--decisions]\n");
+        fprintf(
+            stderr,
+            "usage: bench_round_policies [--json] [--seeds N, to 32] [--first-seed N] [--steps N] "
+            "[--workers N, to 256] [--profile WORD] [--vector-ms X] [--late-start] "
+            "[--no-auto] [--decisions]\n");
         return 2;
     }
     add_published(&b);

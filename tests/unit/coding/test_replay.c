@@ -172,6 +172,22 @@ static void replay_model_rule__waits_for_all_where_the_pattern_does_not_conform(
     assert_int_equal(t.rounds, 4);
 }
 
+/* Late in rounds 1 and 3: more than a burst of two, yet nothing is lost. */
+static void replay_weakest_rule__ends_rounds_that_the_model_rule_waits_for(void **state) {
+    (void)state;
+    const struct brg_profile p = four_workers();
+    struct brg_code_spec spec = code(BRG_CODE_M_SGC, 0, BRG_POLICY_PAPER);
+    spec.b = 2, spec.w = 3, spec.lambda = 4;
+    plain[12 + 3].fixed_ns = 20 * S;
+    const struct brg_replay_options options = {.whole = 1};
+    const struct brg_replay_totals weakest = run(&spec, &options, &p, 4);
+    spec.rule = BRG_RULE_MODEL;
+    const struct brg_replay_totals model = run(&spec, &options, &p, 4);
+    assert_int_equal(weakest.late, 2);
+    assert_int_equal(model.late, 1);
+    assert_true(model.elapsed_ns > weakest.elapsed_ns);
+}
+
 static void replay_every_kind__commits_all_steps_and_repeats_itself(void **state) {
     (void)state;
     static struct brg_profile_cell cells[16 * 64];
@@ -308,6 +324,7 @@ int main(void) {
         cmocka_unit_test(replay_link__shares_take_turns_and_hold_up_the_next_step_of_a_model),
         cmocka_unit_test(replay_m_sgc__pays_for_lateness_in_the_next_round_only),
         cmocka_unit_test(replay_model_rule__waits_for_all_where_the_pattern_does_not_conform),
+        cmocka_unit_test(replay_weakest_rule__ends_rounds_that_the_model_rule_waits_for),
         cmocka_unit_test(replay_every_kind__commits_all_steps_and_repeats_itself),
         cmocka_unit_test(replay_points__say_what_came_and_who_was_cut_off),
         cmocka_unit_test(replay_refusals__have_their_sentence),
