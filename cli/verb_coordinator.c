@@ -1,4 +1,7 @@
 #include "cli/cli.h"
+#include <string.h>
+
+#include "coordinator/shell/http.h"
 #include "coordinator/shell/runfile.h"
 #include "coordinator/shell/service.h"
 #include "proto/keys.h"
@@ -21,6 +24,11 @@ static const struct brg_cli_flag flags[] = {
     {.name = "token-out",
      .value = "FILE",
      .text = "Make a join token at the start and write it to FILE (mode 0600)."},
+    {.name = "http",
+     .value = "HOST:PORT|none",
+     .traits = BRG_CLI_ENV,
+     .text = "Where dashboard, metrics, health and API are served: for whoever can reach it, "
+             "without a password to look. Default: 127.0.0.1:7421 unless that is taken."},
     {.name = "lease",
      .value = "DURATION",
      .fallback = "10s",
@@ -73,6 +81,11 @@ static int check_address(const struct brg_cli_args *args, const char *flag) {
     return brg_cli_wrong(&verb, "--%s: %s", flag, why.text);
 }
 
+static int check_http(const struct brg_cli_args *args) {
+    const char *value = brg_cli_value(args, "http");
+    return value != NULL && strcmp(value, "none") == 0 ? BRG_CLI_GO : check_address(args, "http");
+}
+
 /* The service would refuse the file as well, but only after it took the store. */
 static int check_config(const char *path) {
     struct brg_run_config config;
@@ -97,6 +110,7 @@ int brg_cli_coordinator(int argc, char **argv) {
     if (rc == BRG_CLI_GO) rc = brg_cli_size(&args, "memory", &o.memory_bytes);
     if (rc == BRG_CLI_GO) rc = check_address(&args, "listen");
     if (rc == BRG_CLI_GO) rc = check_address(&args, "announce");
+    if (rc == BRG_CLI_GO) rc = check_http(&args);
     if (rc == BRG_CLI_GO) rc = brg_cli_state_dir(&args, state_dir);
     if (rc != BRG_CLI_GO) return rc;
     if (o.beat_ns < BRG_NS_PER_MS || o.lease_ns / 3 < o.beat_ns) {
@@ -109,6 +123,10 @@ int brg_cli_coordinator(int argc, char **argv) {
     o.state_dir = state_dir;
     o.listen = brg_cli_value(&args, "listen");
     o.announce = brg_cli_value(&args, "announce");
+    o.http = brg_cli_value(&args, "http");
+    o.http_is_optional = o.http == NULL; /* several coordinators on one machine */
+    if (o.http == NULL) o.http = BRG_HTTP_LISTEN_DEFAULT;
+    if (strcmp(o.http, "none") == 0) o.http = NULL;
     o.config_path = brg_cli_value(&args, "config");
     o.token_out = brg_cli_value(&args, "token-out");
     o.exit_when_done = brg_cli_given(&args, "exit-when-done");

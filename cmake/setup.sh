@@ -19,7 +19,7 @@ unset CC CFLAGS CPPFLAGS LDFLAGS CMAKE_GENERATOR CTEST_PARALLEL_LEVEL CTEST_OUTP
 # shellcheck disable=SC2034 # read by check and demo
 packages_build="gcc libc6-dev cmake ninja-build pkg-config ca-certificates mawk
     libzmq3-dev libprotobuf-c-dev protobuf-c-compiler libsodium-dev librocksdb-dev libdnnl-dev
-    libcmocka-dev libyaml-dev libcjson-dev libcurl4-openssl-dev
+    libcmocka-dev libyaml-dev libcjson-dev libcurl4-openssl-dev libmicrohttpd-dev
     zlib1g-dev bible-kjv bible-kjv-text"
 # shellcheck disable=SC2034
 packages_check="clang-14 clang-format-14 libclang-rt-14-dev shellcheck"

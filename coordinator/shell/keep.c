@@ -226,6 +226,7 @@ void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint3
         name = s->members[member].record.name;
     }
     brg_log_info("event", BRG_FIELDS(BRG_STR("worker", name)), "%s", text);
+    brg_service_http_event(s, kind);
     must(brg_store_put_event(s->batch, &event)); /* on disk with the next turn's records */
 }
 

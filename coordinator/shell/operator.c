@@ -252,8 +252,8 @@ static int delays(struct brg_service *s, const cJSON *body, cJSON *reply, struct
     return BRG_OK;
 }
 
-static int carry_out(struct brg_service *s, const char *verb, const cJSON *body, cJSON **reply,
-                     struct brg_why *why) {
+int brg_service_carry_out(struct brg_service *s, const char *verb, const cJSON *body, cJSON **reply,
+                          struct brg_why *why) {
     cJSON *(*show)(struct brg_service *) = NULL;
     if (strcmp(verb, "status") == 0) show = brg_service_status;
     if (strcmp(verb, "runs") == 0) show = brg_service_runs;
@@ -300,7 +300,7 @@ static int answer(struct brg_service *s, const struct brg_key *key, cJSON **repl
     cJSON *body = m->body_bytes > 0 ? cJSON_ParseWithLength((const char *)m->body, m->body_bytes)
                                     : cJSON_CreateObject();
     if (body == NULL) return brg_why_set(why, BRG_EINVAL, "the request is not JSON");
-    const int rc = carry_out(s, m->verb, body, reply, why);
+    const int rc = brg_service_carry_out(s, m->verb, body, reply, why);
     cJSON_Delete(body);
     return rc;
 }

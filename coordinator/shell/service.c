@@ -224,6 +224,7 @@ static int start(struct brg_service *s, struct brg_why *why) {
                  : BRG_OK;
     raise_file_limit();
     if (rc == BRG_OK) rc = watch_signals(s, why);
+    if (rc == BRG_OK) rc = brg_service_http_start(s, why);
     if (rc == BRG_OK) rc = prepare_state(s, why);
     if (rc == BRG_OK) rc = brg_pool_create(&s->pool, s->options->memory_bytes);
     if (rc == BRG_OK) rc = brg_jobs_create(&s->jobs);
@@ -261,6 +262,7 @@ static void write_rest(struct brg_service *s) {
 }
 
 static void stop(struct brg_service *s) {
+    brg_service_http_stopping(s);
     brg_service_drop_all_shares(s);
     brg_jobs_destroy(&s->jobs);
     if (s->exit_code == BRG_EXIT_OK) save_unsaved(s);
@@ -274,6 +276,7 @@ static void stop(struct brg_service *s) {
     brg_transport_destroy(&s->transport);
     brg_store_batch_destroy(&s->batch);
     brg_store_close(&s->store);
+    brg_service_http_stop(s);
     brg_pool_destroy(&s->pool);
     brg_keypair_wipe(&s->key);
     brg_keypair_wipe(&s->operator_key);
@@ -313,6 +316,7 @@ int brg_service_run(const struct brg_service_options *options) {
             BRG_FIELDS(BRG_U64("epoch", s->core.epoch), BRG_U64("runs", s->core.run_count)),
             "listening; a worker joins with: brigade worker --join '%s' --token-file FILE",
             s->join_url);
+        brg_service_http_serving(s);
         while (s->exit_code < 0) brg_service_turn(s);
     } else {
         brg_service_fail(s, exit_code_of(rc), "%s",

@@ -2,6 +2,7 @@
  *
  * What lies in its state folder (0700):
  *   coordinator.key  who it is          operator.key  who may operate it
+ *   http.secret      what changes over HTTP need (http.h)
  *   endpoint         a join URL         store/        RocksDB: the small records (store.h)
  *   runs/ID/         data.brgdata, log/ (gradlog.h), checkpoints/ (checkpoint.h)
  *
@@ -19,6 +20,8 @@ struct brg_service_options {
     const char
         *config_path;      /* a run file that is submitted unless a run of its name exists; NULL */
     const char *token_out; /* a join token is made at start and written there, 0600; or NULL */
+    const char *http;      /* "host:port" of dashboard, metrics and API; NULL: none of them */
+    int http_is_optional;  /* 1: go on without them where the address is taken */
     uint64_t lease_ns;     /* a worker that is silent for so long is lost */
     uint64_t beat_ns;      /* workers say this often that they live; 3 of them fit in a lease */
     uint64_t memory_bytes; /* bound of tensor buffers */

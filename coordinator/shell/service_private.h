@@ -5,6 +5,7 @@
  *   answers.c   answers of the compute thread -> events            keep.c    records <-> machine
  *   shares.c    shares on their way here                           tuning.c  `code: auto`
  *   operator.c  verbs of the operator                              status.c  what they show
+ *   http_reactor.c  the page, metrics and API: this side of them
  *
  * Everything here belongs to the reactor thread. Arrays of members, tokens and runs are parallel to
  * the machine's: index i here is slot i there. */
@@ -111,6 +112,7 @@ struct brg_service {
     struct brg_store *store;
     struct brg_store_batch *batch;
     int signal_fd;
+    struct brg_service_http *window; /* http_reactor.c */
 
     uint64_t started_ns, now_ns, timer_ns; /* monotonic */
     int exit_code;                         /* -1 while it runs */
@@ -233,8 +235,22 @@ struct cJSON *brg_service_tokens(struct brg_service *s);
 struct cJSON *brg_service_events(struct brg_service *s, uint64_t after, uint64_t limit);
 struct cJSON *brg_service_curve(struct brg_service *s, uint32_t run_index, uint64_t from,
                                 uint64_t limit);
+/* Carries a verb out, whoever asked for it; *reply, an object, is added to or replaced. */
+BRG_CHECK int brg_service_carry_out(struct brg_service *s, const char *verb,
+                                    const struct cJSON *body, struct cJSON **reply,
+                                    struct brg_why *why);
 /* What `code: auto` is at, its last decision and the table it chose from; null: not auto. */
 struct cJSON *brg_tuning_show(const struct brg_service *s);
 const char *brg_service_run_state_name(uint32_t state);
+
+/* http_reactor.c */
+BRG_CHECK int brg_service_http_start(struct brg_service *s, struct brg_why *why);
+void brg_service_http_serving(struct brg_service *s);
+void brg_service_http_stopping(struct brg_service *s);
+void brg_service_http_stop(struct brg_service *s);
+int brg_service_http_fd(const struct brg_service *s); /* -1: there is no window */
+void brg_service_http_event(struct brg_service *s, uint32_t kind);
+void brg_service_http_take(struct brg_service *s); /* before the turn's write: what was asked for */
+void brg_service_http_give(struct brg_service *s); /* after it: answers, and what is shown */
 
 #endif

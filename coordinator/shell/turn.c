@@ -121,9 +121,12 @@ static void sleep_until_due(struct brg_service *s) {
     const uint64_t now_ns = brg_service_clock_ns();
     const uint64_t wait_ms =
         due_ns > now_ns ? (due_ns - now_ns + BRG_NS_PER_MS - 1) / BRG_NS_PER_MS : 0;
-    struct brg_wait items[] = {
-        {.socket = s->socket, .fd = -1}, {.fd = brg_jobs_fd(s->jobs)}, {.fd = s->signal_fd}};
-    if (brg_transport_wait(items, 3, (uint32_t)wait_ms) != BRG_OK) {
+    struct brg_wait items[] = {{.socket = s->socket, .fd = -1},
+                               {.fd = brg_jobs_fd(s->jobs)},
+                               {.fd = s->signal_fd},
+                               {.fd = brg_service_http_fd(s)}};
+    const uint32_t count = items[3].fd >= 0 ? 4 : 3;
+    if (brg_transport_wait(items, count, (uint32_t)wait_ms) != BRG_OK) {
         brg_service_fail(s, BRG_EXIT_TEMPORARY, "waiting for messages failed (%s): start it again",
                          strerror(errno));
     }
@@ -133,6 +136,7 @@ void brg_service_turn(struct brg_service *s) {
     s->now_ns = brg_service_clock_ns();
     brg_service_receive(s);
     brg_service_answers(s);
+    brg_service_http_take(s);
     if (s->now_ns >= s->timer_ns) {
         s->timer_ns = UINT64_MAX;
         struct brg_coord_event tick = {.type = BRG_EV_TICK};
@@ -145,6 +149,7 @@ void brg_service_turn(struct brg_service *s) {
     }
     if (s->exit_code >= 0 || write_records(s) != BRG_OK) return;
     perform_deferred(s);
+    brg_service_http_give(s);
     brg_service_pump(s);
     brg_service_forgive(s);
     leave_when_done(s);
