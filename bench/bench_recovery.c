@@ -20,7 +20,7 @@
  *
  * control         nothing is lost, but one weight is nudged by its last bit at each loss: how far
  *                 two runs drift apart that are not the same to the bit. Less than that is noise.
- * ladder          the default ladder without replicas: shadow50, neighbours where that fails
+ * ladder          the default ladder without replicas: shadow10-int8, neighbours where that fails
  *
  * Strategies that change nothing but time (replica, redundant) and those that replay the run
  * (rollback) are computed from the no-failure run's curve, which they repeat to the bit. */
@@ -40,7 +40,8 @@ static const struct strategy strategies[] = {
     {.name = "replica", .kind = REPLICA},
     {.name = "shadow10", .kind = SHADOW, .every = 10},
     {.name = "shadow10-moments", .kind = SHADOW, .every = 10, .moments = 1},
-    {.name = "shadow50", .alias = "ladder", .kind = SHADOW, .every = 50},
+    {.name = "shadow10-int8", .alias = "ladder", .kind = SHADOW, .every = 10, .packed = 1},
+    {.name = "shadow50", .kind = SHADOW, .every = 50},
     {.name = "shadow50-moments", .kind = SHADOW, .every = 50, .moments = 1},
     {.name = "parity50", .kind = PARITY, .every = 50, .moments = 1},
     {.name = "checkfree-0", .kind = MIX, .exponent = 0},

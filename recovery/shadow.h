@@ -56,6 +56,32 @@ uint64_t brg_shadow_oldest(const struct brg_shadow_copy *copy);
  * missing. A copy ahead of `version`, which a rollback leaves behind, counts as missing, too. */
 uint64_t brg_shadow_staleness(const struct brg_shadow_copy *copy, uint64_t version);
 
+/* A slice of float32 as int8: the change since the holder's copy, in blocks with a scale of their
+ * own, a quarter of the traffic. The sender keeps a mirror of the copy, so what one packing rounds
+ * away is in the next one: errors do not add up, and both ends hold the same bits.
+ *
+ *   per block of BRG_SHADOW_BLOCK floats: scale f32 little-endian, then one int8 a float;
+ *   copy[i] += scale * q[i]; |error| <= scale / 2 = largest change in the block / 254
+ *
+ * source: Seide et al., "1-Bit Stochastic Gradient Descent", INTERSPEECH 2014, sec. 3 (what
+ * rounding leaves over goes into the next message) */
+#define BRG_SHADOW_BLOCK 64u
+
+/* brg_shadow_packed_bytes - size of `count` floats when packed. */
+uint64_t brg_shadow_packed_bytes(uint64_t count);
+
+/* brg_shadow_pack - packs `now` against `mirror`, and moves the mirror to what the holder will
+ * have. shape:  now, mirror [count]; out [brg_shadow_packed_bytes] errors: BRG_EINVAL a number is
+ * not finite, or changed by more than a float holds: mirror and out are of no use, send the slice
+ * plain */
+BRG_CHECK int brg_shadow_pack(const float *now, float *mirror, uint64_t count, uint8_t *out);
+
+/* brg_shadow_unpack - moves the holder's copy [count] on.
+ * errors: BRG_EPROTO size_bytes does not fit, or a scale is not finite or negative: copy untouched
+ */
+BRG_CHECK int brg_shadow_unpack(const uint8_t *in, uint64_t size_bytes, float *copy,
+                                uint64_t count);
+
 /* brg_shadow_holder - the stage whose worker keeps the shadow of `stage`: two further on, round the
  * end, so that it is not adjacent and two neighbours lost together are both recovered. With 3
  * stages or fewer some holder is adjacent; with 1 there is none: returns `stage`. */

@@ -35,8 +35,9 @@
 #define RECOVERY_S 30.0 /* measured for two neighbours' weights */
 #define LINK_MB_S (229.0 / 8.0)
 #define STAGE_MB 268.0
-#define EDGE_MB 131.0 /* embedding, or head */
-#define MOMENTS 3.0   /* weights and both moments, in weights */
+#define EDGE_MB 131.0      /* embedding, or head */
+#define PACKED (17.0 / 64) /* of float32: an int8 each, and a scale for 64 */
+#define MOMENTS 3.0        /* weights and both moments, in weights */
 #define RESTART_S (RECOVERY_S - 2 * STAGE_MB / LINK_MB_S)
 #define MICROBATCH_S (STEP_S / 9) /* 4 microbatches and 6 stages make 9 turns of a step */
 
@@ -46,7 +47,7 @@ struct strategy {
     const char *name, *alias; /* alias: its rows are printed under this name as well */
     enum kind kind;
     uint32_t every; /* steps: shadow, parity, rollback (0: Young's) */
-    uint32_t moments, exponent, plus, distil;
+    uint32_t moments, exponent, plus, distil, packed;
 };
 
 struct settings {

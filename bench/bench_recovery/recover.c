@@ -24,7 +24,7 @@ double bench_stream_s(const struct run *r) {
     case REPLICA:
         return bench_stage_mb(r->b, 0) / LINK_MB_S; /* siblings exchange their gradients */
     case SHADOW:
-    case PARITY: return state_mb(r, 0) / r->how->every / LINK_MB_S;
+    case PARITY: return state_mb(r, 0) / r->how->every / LINK_MB_S * (r->how->packed ? PACKED : 1);
     case ROLLBACK: return bench_stage_mb(r->b, 0) * MOMENTS / r->how->every / LINK_MB_S;
     case MIX:
     case COPY:
@@ -190,7 +190,15 @@ static void shadow_copy(struct run *r, uint32_t stage, struct brg_shadow_slice a
 
 static void shadow_take(struct run *r, uint32_t stage, struct brg_shadow_slice at,
                         uint64_t version) {
-    if (brg_shadow_take(&r->copies[stage], at.index, version) == 1) shadow_copy(r, stage, at, 0);
+    const struct brg_line_stage *s = brg_line_at(r->line, stage);
+    float *kept = r->b->shadow + 3 * s->stage.offset;
+    const int first = r->copies[stage].version[at.index] == 0; /* nothing to be a change of */
+    if (brg_shadow_take(&r->copies[stage], at.index, version) != 1) return;
+    if (!r->how->packed || first)
+        shadow_copy(r, stage, at, 0);
+    else if (brg_shadow_pack(s->params + at.begin, kept + at.begin, at.end - at.begin,
+                             r->b->snapshot) != BRG_OK)
+        bench_fail("a weight is not finite; give --learning-rate a smaller number");
 }
 
 static void shadow_fill(struct run *r, uint32_t stage, uint64_t version) {

@@ -3,9 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "base/prng.h"
 #include "recovery/shadow.h"
 
 static void shadow_slices__cover_the_stage_once_in_every_k_steps(void **state) {
@@ -73,11 +75,71 @@ static void shadow_holder__is_not_adjacent_from_four_stages_on(void **state) {
     }
 }
 
+#define N 1000u
+
+/* Weights that wander, as under training; large and tiny ones side by side. */
+static void wander(float *x, uint64_t round) {
+    struct brg_prng g = {.state = round};
+    for (uint32_t i = 0; i < N; i++)
+        x[i] += (float)(brg_prng_unit(&g) - 0.5) * (i % 100 == 0 ? 0.1f : 0.001f);
+}
+
+static void shadow_packed_changes__keep_both_ends_alike_and_near_the_weights(void **state) {
+    (void)state;
+    float now[N] = {0}, mirror[N] = {0}, copy[N] = {0}, before[N];
+    uint8_t packed[4 * ((N + 63) / 64) + N];
+    assert_int_equal(brg_shadow_packed_bytes(N), sizeof packed);
+    for (uint64_t round = 1; round <= 200; round++) {
+        wander(now, round);
+        memcpy(before, mirror, sizeof before);
+        assert_int_equal(brg_shadow_pack(now, mirror, N, packed), BRG_OK);
+        assert_int_equal(brg_shadow_unpack(packed, sizeof packed, copy, N), BRG_OK);
+        assert_memory_equal(copy, mirror, sizeof copy);
+        for (uint32_t b = 0; b < N; b += BRG_SHADOW_BLOCK) {
+            const uint32_t end = b + BRG_SHADOW_BLOCK < N ? b + BRG_SHADOW_BLOCK : N;
+            double most = 0;
+            for (uint32_t i = b; i < end; i++) {
+                const double d = (double)now[i] - (double)before[i];
+                if (d > most || -d > most) most = d < 0 ? -d : d;
+            }
+            for (uint32_t i = b; i < end; i++) {
+                const double error = (double)now[i] - (double)copy[i];
+                assert_true(error <= most / 254 * 1.001 + 1e-7);
+                assert_true(-error <= most / 254 * 1.001 + 1e-7);
+            }
+        }
+    }
+    for (uint32_t round = 0; round < 4; round++) /* standing still, what is left over follows */
+        assert_int_equal(brg_shadow_pack(now, mirror, N, packed), BRG_OK);
+    for (uint32_t i = 0; i < N; i++) assert_float_equal(mirror[i], now[i], 1e-8f);
+}
+
+static void shadow_packed_garbage__is_refused_whole(void **state) {
+    (void)state;
+    float now[N] = {0}, mirror[N] = {0}, copy[N] = {0};
+    const float zero[N] = {0};
+    uint8_t packed[4 * ((N + 63) / 64) + N];
+    wander(now, 1);
+    assert_int_equal(brg_shadow_pack(now, mirror, N, packed), BRG_OK);
+    assert_int_equal(brg_shadow_unpack(packed, sizeof packed - 1, copy, N), BRG_EPROTO);
+    assert_int_equal(brg_shadow_unpack(packed, sizeof packed, copy, N - 1), BRG_EPROTO);
+    const uint8_t nan[4] = {0, 0, 0xc0, 0x7f}, negative[4] = {0, 0, 0x80, 0xbf};
+    memcpy(packed + 15 * (4 + BRG_SHADOW_BLOCK), nan, 4); /* in the last block */
+    assert_int_equal(brg_shadow_unpack(packed, sizeof packed, copy, N), BRG_EPROTO);
+    memcpy(packed + 15 * (4 + BRG_SHADOW_BLOCK), negative, 4);
+    assert_int_equal(brg_shadow_unpack(packed, sizeof packed, copy, N), BRG_EPROTO);
+    assert_memory_equal(copy, zero, sizeof copy);
+    memcpy(&now[77], nan, 4);
+    assert_int_equal(brg_shadow_pack(now, mirror, N, packed), BRG_EINVAL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shadow_slices__cover_the_stage_once_in_every_k_steps),
         cmocka_unit_test(shadow_copy__is_whole_after_k_steps_and_never_older_than_that),
         cmocka_unit_test(shadow_slice_again_late_or_wrong__changes_nothing),
+        cmocka_unit_test(shadow_packed_changes__keep_both_ends_alike_and_near_the_weights),
+        cmocka_unit_test(shadow_packed_garbage__is_refused_whole),
         cmocka_unit_test(shadow_holder__is_not_adjacent_from_four_stages_on),
     };
     return cmocka_run_group_tests_name("shadow", tests, NULL, NULL) != 0;
