@@ -7,7 +7,7 @@
  *
  * A group is as fast as its fastest member, and stragglers come in bursts: whoever was late in the
  * last round is likely to be late in the next. Two such members in one group of two cost the round;
- * in two groups they cost nothing.
+ * in two groups they cost nothing. Who was late goes before who is slow: a time a chunk is noisy.
  * source: Buyukates, Ozfatura, Ulukus, Gunduz, "Gradient Coding with Dynamic Clustering for
  *         Straggler Mitigation", arXiv 2103.01206, the idea; the deal is our own */
 #ifndef BRG_CODING_REGROUP_H
@@ -33,9 +33,11 @@ uint32_t brg_regroup_decay_ppm(uint32_t late_ppm, int was_late);
  * shape: seats [spec.n] by present position; out [spec.n]: out[p] is the position whose member, or
  *        vacancy, comes to p: a permutation of 0 .. n-1
  * notes: who stays in its group keeps its position. The identity where nobody is bad (late in the
- *        last rounds, or slower than the fastest by an eighth or more), where a new deal would
- *        spread the bad ones no more evenly than they are, and for every code but frc: the others
- *        have no groups, or rules and histories that are about positions
+ *        last rounds, or slower than the fastest by an eighth or more), and where a new deal would
+ *        spread the bad ones no more evenly than they are: the sum over the groups of the squares
+ *        of late scores, a vacancy being worse than anybody, and where that is equal of all
+ *        badness. The identity too for every code but frc: the others have no groups, or rules and
+ *        histories that are about positions
  * cost:  O(n + bad members times groups) operations, 40 KiB of stack
  * source: see the head of this file */
 void brg_regroup_deal(const struct brg_scheme *s, const struct brg_regroup_seat *seats,

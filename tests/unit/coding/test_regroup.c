@@ -143,6 +143,66 @@ static void regroup_slow_workers__get_fast_ones_beside_them(void **state) {
     free(s);
 }
 
+/* Times go up and down with whatever else the machines do; who was late must not be put beside
+ * another such one because a third is slow just now. */
+static void regroup_two_stragglers__are_apart_whatever_the_times(void **state) {
+    (void)state;
+    struct brg_prng r = {11};
+    for (uint32_t time = 0; time < 2000; time++) {
+        const uint32_t size = 2 + (uint32_t)brg_prng_below(&r, 3);
+        const uint32_t n = size * (2 + (uint32_t)brg_prng_below(&r, 5));
+        struct brg_scheme *s = frc_of(n, size - 1);
+        struct brg_regroup_seat seats[N_MAX];
+        uint32_t out[N_MAX];
+        uint8_t late[N_MAX] = {0};
+        for (uint32_t p = 0; p < n; p++) { /* up to nine times the fastest, or not known */
+            seats[p] = (struct brg_regroup_seat){.chunk_ns = brg_prng_below(&r, 9) * 1000000};
+        }
+        const uint32_t a = (uint32_t)brg_prng_below(&r, n);
+        const uint32_t b = (a + 1 + (uint32_t)brg_prng_below(&r, n - 1)) % n;
+        seats[a].late_ppm = 125000 + (uint32_t)brg_prng_below(&r, 875001);
+        seats[b].late_ppm = 125000 + (uint32_t)brg_prng_below(&r, 875001);
+        late[a] = late[b] = 1;
+        deal(s, seats, out);
+        for (uint32_t g = 0; g < n / size; g++) assert_in_range(in_group(s, out, g, late), 0, 1);
+        free(s);
+    }
+}
+
+/* The sum over the groups of the squares of their late scores, in eighths. */
+static uint64_t late_together(const struct brg_scheme *s, const struct brg_regroup_seat *seats,
+                              const uint32_t *out) {
+    uint64_t late[N_MAX] = {0}, sum = 0;
+    for (uint32_t p = 0; p < brg_scheme_spec(s)->n; p++) {
+        late[brg_scheme_group_of(s, p)] += seats[out == NULL ? p : out[p]].late_ppm / 125000;
+    }
+    for (uint32_t g = 0; g < N_MAX; g++) sum += late[g] * late[g];
+    return sum;
+}
+
+static void regroup_any_scores__are_never_dealt_worse_than_they_were(void **state) {
+    (void)state;
+    struct brg_prng r = {12};
+    uint32_t better = 0;
+    for (uint32_t time = 0; time < 2000; time++) {
+        const uint32_t n = 4 + (uint32_t)brg_prng_below(&r, 60);
+        struct brg_scheme *s = frc_of(n, 1 + (uint32_t)brg_prng_below(&r, n - 2));
+        struct brg_regroup_seat seats[N_MAX];
+        uint32_t out[N_MAX];
+        for (uint32_t p = 0; p < n; p++) {
+            seats[p] = (struct brg_regroup_seat){
+                .chunk_ns = 1000000 + brg_prng_below(&r, 9000000),
+                .late_ppm = (uint32_t)brg_prng_below(&r, BRG_REGROUP_PPM + 1)};
+        }
+        deal(s, seats, out);
+        const uint64_t before = late_together(s, seats, NULL), after = late_together(s, seats, out);
+        assert_true(after <= before);
+        better += after < before;
+        free(s);
+    }
+    assert_in_range(better, 500, 2000);
+}
+
 static void regroup_vacant_seats__are_spread_before_anybody_else(void **state) {
     (void)state;
     struct brg_scheme *s = frc_of(12, 2);
@@ -208,6 +268,8 @@ int main(void) {
         cmocka_unit_test(regroup_twice__changes_nothing_more),
         cmocka_unit_test(regroup_few_move__the_others_keep_their_seats),
         cmocka_unit_test(regroup_slow_workers__get_fast_ones_beside_them),
+        cmocka_unit_test(regroup_two_stragglers__are_apart_whatever_the_times),
+        cmocka_unit_test(regroup_any_scores__are_never_dealt_worse_than_they_were),
         cmocka_unit_test(regroup_vacant_seats__are_spread_before_anybody_else),
         cmocka_unit_test(regroup_codes_without_groups__keep_their_seats),
         cmocka_unit_test(regroup_late_score__rises_fast_and_is_forgiven),
