@@ -6,7 +6,8 @@
 
 verbs=(coordinator worker check validate submit runs status pause resume stop curve keygen events
     version 'token create' 'token list' 'token revoke' 'workers list' 'workers allow'
-    'workers revoke' 'workers drain' 'data prepare')
+    'workers revoke' 'workers drain' 'data prepare' 'run export-delays' export eval generate
+    'tokenizer train' 'tokenizer encode' 'tokenizer decode' 'sim rounds')
 
 # says WORDS COMMAND...: the command must succeed and say WORDS on standard output.
 says() {
@@ -19,6 +20,11 @@ says() {
 overview=$("$BRIGADE")
 expect_equal "brigade and brigade help" "$overview" "$("$BRIGADE" help)"
 expect_equal "brigade and brigade --help" "$overview" "$("$BRIGADE" --help)"
+
+# Whoever adds a verb adds it above.
+listed=$(sed -nE 's/^    ([a-z]+) .*/\1/p' <<<"$overview" | sort)
+expect_equal "the verbs of the list and of this test" "$listed" \
+    "$(printf '%s\n' "${verbs[@]%% *}" | sort -u)"
 
 for verb in "${verbs[@]}"; do
     read -r -a words <<<"$verb"
@@ -36,7 +42,7 @@ for verb in "${verbs[@]}"; do
     expect_equal "$verb -h" "$page" "$("$BRIGADE" "${words[@]}" -h)"
     expect_fails 64 "there is no flag --no-such-flag" "$BRIGADE" "${words[@]}" --no-such-flag
 done
-for parent in token workers data; do
+for parent in token workers data run tokenizer sim; do
     says EXAMPLES "$BRIGADE" "$parent" --help
     expect_fails 64 "SYNOPSIS" "$BRIGADE" "$parent"
     expect_fails 64 "comes before the flags" "$BRIGADE" "$parent" --json
@@ -73,7 +79,8 @@ grep -q $'\e' <<<"$escaped" && fail "an escape sequence came through"
 
 says "brigade 0" "$BRIGADE" version
 says "brigade 0" "$BRIGADE" --version
-says '"protocol":1' "$BRIGADE" version --json
+protocol=$(sed -nE 's/^#define BRG_PROTOCOL ([0-9]+).*/\1/p' "$(dirname "$0")/../../proto/messages.h")
+says "\"protocol\":${protocol:?is not in proto/messages.h}," "$BRIGADE" version --json
 says '"kernels":"' "$BRIGADE" version --json
 
 # Output that nobody takes: a full disk is told, a reader who left is not.

@@ -109,7 +109,7 @@ offered() {
         printf "%s\n" "${COMPREPLY[@]}"' - "$work/manuals/completion/brigade" "$@"
 }
 [ "$(offered worker --drain)" = --drain-timeout ] || fail "worker --drain is not completed"
-[ "$(offered tok)" = token ] || fail "tok is not completed"
+[ "$(offered subm)" = submit ] || fail "subm is not completed"
 [ "$(offered token create --exp)" = --expires ] || fail "token create --exp is not completed"
 checked+=(manuals completion)
 echo "checked: ${checked[*]}"
