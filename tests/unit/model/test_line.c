@@ -197,9 +197,9 @@ static void line_stage_that_forgets__steps_as_one_begun_anew(void **state) {
     for (uint64_t i = 0; i < n; i++) {
         const double moved = fabs((double)s->params[i] - (double)before[i]);
         assert_true(moved <= lr * (1.001 + 0.1 * fabs((double)before[i])));
-        full += moved > 0.9 * lr;
+        full += moved > 0.95 * lr; /* 1 / 1.1 would not do */
     }
-    assert_true(full > n * 9 / 10);
+    assert_true(full > n * 8 / 10);
     free(before);
     brg_line_destroy(&l);
 }
