@@ -119,7 +119,8 @@ struct brg_profile_summary {
     double fixed_s;     /* median over cells */
     double noise_s;     /* standard deviation of a part's time about its cell's line */
     double seconds_max; /* the longest cell seen, at its load */
-    uint32_t has_slope; /* 0: no two loads were seen; alpha_s is what the caller gave */
+    uint32_t has_slope; /* 1: from cells with two loads; 2: from one line through all; 0: neither,
+                           alpha_s is what the caller gave */
     uint32_t cells, observed, censored, absent; /* observed + censored + absent = cells */
 };
 

@@ -9,6 +9,10 @@
 
 #include <math.h>
 
+/* The scatter of loads, as a part of their squares, from which on a line through points of
+ * different cells says more about load than about who was given which. */
+#define LOADS_DIFFER 0.02
+
 enum cell_state { CELL_ABSENT = 0, CELL_CENSORED = 1, CELL_SEEN = 2 };
 
 struct cell {
@@ -89,7 +93,7 @@ static void add_point(struct fit *f, const struct brg_point *p) {
 }
 
 /* One slope for everybody, with an intercept for each cell, so that who was late does not look
- * like load; where no cell has two loads, one line through all points. */
+ * like load; where no cell has two loads, what the caller knows, or else one line through all. */
 static void fit_slope(struct fit *f, struct brg_profile_summary *out) {
     double ll = 0.0, lt = 0.0, tt = 0.0, spare = 0.0, loads = 0.0, points = 0.0;
     struct cell all = {0};
@@ -106,14 +110,13 @@ static void fit_slope(struct fit *f, struct brg_profile_summary *out) {
         spare += c->count - 1.0;
     }
     f->ref_load = loads / points;
-    out->has_slope = 1;
+    f->alpha_s = f->in->alpha_s;
     if (ll > 0.0) {
         f->alpha_s = lt / ll;
-    } else if (all.count >= 2 && load_scatter(&all) > 1e-9 * all.count) {
+        out->has_slope = 1;
+    } else if (f->alpha_s <= 0.0 && load_scatter(&all) > LOADS_DIFFER * all.ll) {
         f->alpha_s = cross_scatter(&all) / load_scatter(&all);
-    } else {
-        out->has_slope = 0;
-        f->alpha_s = f->in->alpha_s;
+        out->has_slope = 2;
     }
     if (f->alpha_s < 0.0) f->alpha_s = 0.0;
     const double rest = tt - f->alpha_s * lt;

@@ -24,6 +24,7 @@ struct brg_auto {
     struct mark now, checked, from;   /* of the code in force; what it did counts from `from` on */
     uint64_t rounds, steps_wanted;    /* of the run */
     uint32_t point_count, point_room;
+    int outside; /* the last check found the time of a round outside its band */
     size_t tuner_bytes, replay_bytes;
     struct brg_point *points;
     struct brg_tuner *tuner;
@@ -109,6 +110,17 @@ static void remember(struct brg_auto *a) {
                                             .rounds = (uint32_t)rounds};
 }
 
+/* All that is known is of another time, and the code in force does not show what load costs now. */
+static int probe(struct brg_auto *a, struct brg_why *why) {
+    const struct brg_code_spec spec =
+        brg_tuner_probe_spec(a->config.tuner.n, a->config.tuner.chunks);
+    leave(a);
+    a->promise = (struct brg_tuner_row){.deals = 0};
+    a->point_count = 0;
+    a->outside = 0;
+    return begin(a, &spec, why);
+}
+
 static int tune(struct brg_auto *a, struct brg_why *why) {
     remember(a);
     struct brg_tuner_config config = a->config.tuner;
@@ -118,6 +130,9 @@ static int tune(struct brg_auto *a, struct brg_why *why) {
     if (a->promise.deals > 0) config.current = a->spec;
     int rc = brg_tuner_init(a->tuner, a->tuner_bytes, &config, a->points, a->point_count, why);
     if (rc != BRG_OK) return rc;
+    const struct brg_profile_summary *seen = brg_tuner_summary(a->tuner);
+    if (seen->has_slope == 1) a->config.tuner.alpha_s = seen->alpha_s;
+    if (a->outside && seen->has_slope != 1) return probe(a, why);
     while (brg_tuner_step(a->tuner)) continue;
     uint32_t count;
     const struct brg_tuner_row *row = brg_tuner_rows(a->tuner, &count) + brg_tuner_choice(a->tuner);
@@ -144,7 +159,8 @@ static int is_time(struct brg_auto *a) {
     const struct mark last = a->checked;
     const uint64_t rounds = a->now.rounds - last.rounds;
     a->checked = a->now;
-    if (brg_tuner_outside(&a->promise, (a->now.ns - last.ns) / rounds, (uint32_t)rounds)) {
+    a->outside = brg_tuner_outside(&a->promise, (a->now.ns - last.ns) / rounds, (uint32_t)rounds);
+    if (a->outside) {
         forget_before(a, a->rounds - rounds / 2);
         a->config.tuner.tried_count = 0;
         a->from = a->now;
@@ -185,8 +201,8 @@ int brg_auto_run(struct brg_auto *a, size_t size_bytes, const struct brg_auto_co
     BRG_ASSERT(a->points != NULL);
     BRG_ASSERT(a->replay != NULL);
     BRG_ASSERT(a->tuner != NULL);
-    const struct brg_code_spec probe = brg_tuner_probe_spec(config->tuner.n, config->tuner.chunks);
-    int rc = begin(a, &probe, why);
+    const struct brg_code_spec spec = brg_tuner_probe_spec(config->tuner.n, config->tuner.chunks);
+    int rc = begin(a, &spec, why);
     if (rc != BRG_OK) return rc;
     uint64_t handed = 0;
     while (a->before_steps + handed < steps) {

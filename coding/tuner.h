@@ -53,7 +53,8 @@ struct brg_tuner_config {
     uint32_t keep_ppm;   /* how much better another choice has to be than `current` */
     uint64_t steps_left; /* of the run: T rounds at the end are spread over them; 0: many */
     uint64_t seed;
-    double alpha_s, resolution_s;      /* as in brg_profile_fit */
+    double alpha_s, resolution_s;      /* as in brg_profile_fit; a code without parts shows no
+                                          slope, so keep the last one that was seen */
     struct brg_replay_options options; /* order, models and first_row are not used */
     struct brg_code_spec current;      /* kind 0: none */
     uint32_t tried_count;
@@ -78,7 +79,7 @@ struct brg_tuner;
  * shape: chunks as in the config */
 struct brg_code_spec brg_tuner_probe_spec(uint32_t n, uint32_t chunks);
 
-/* brg_tuner_probe_rounds - how many rounds of it are enough: 2048 cells, 8 to 40 rounds. */
+/* brg_tuner_probe_rounds - how many rounds of it are enough: 2048 cells, 8 to 16 rounds. */
 uint32_t brg_tuner_probe_rounds(uint32_t n);
 
 /* brg_tuner_candidates - the grid, params and policies included.

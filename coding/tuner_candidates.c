@@ -141,7 +141,7 @@ struct brg_code_spec brg_tuner_probe_spec(uint32_t n, uint32_t chunks) {
 
 uint32_t brg_tuner_probe_rounds(uint32_t n) {
     const uint32_t rounds = 2048 / (n > 0 ? n : 1);
-    return rounds < 8 ? 8 : rounds > 40 ? 40 : rounds;
+    return rounds < 8 ? 8 : rounds > 16 ? 16 : rounds;
 }
 
 const char *brg_tuner_spec_text(const struct brg_code_spec *spec, char *out) {

@@ -289,6 +289,27 @@ static void auto_changed_delays__are_noticed_and_answered(void **state) {
     assert_true((double)r.totals.elapsed_ns * 1e-9 < 0.9 * alone_s);
 }
 
+/* Heavy compute on few workers: the choice has no parts, so that its rounds show one load only. The
+ * slope of the probe has to outlive the window of points, or load would look free. */
+static void auto_code_without_parts__keeps_the_slope_that_the_probe_showed(void **state) {
+    (void)state;
+    struct brg_auto_config config = {.tuner = config_of()};
+    struct brg_profile p;
+    config.tuner.n = 16;
+    const size_t bytes = brg_auto_size_bytes(&config);
+    struct brg_auto *a = malloc(bytes);
+    for (uint64_t seed = 1000; seed < 1006; seed++) {
+        struct brg_profile_ge ge = brg_profile_ge_default();
+        struct brg_auto_result r;
+        ge.alpha_s = 500.0;
+        ge.seed = seed;
+        assert_int_equal(brg_profile_make(&ge, 16, 480, cells, &p, NULL), BRG_OK);
+        assert_int_equal(brg_auto_run(a, bytes, &config, &p, 480, &r, NULL), BRG_OK);
+        assert_true(r.totals.elapsed_ns < 480 * 36 * BRG_NS_PER_S); /* 31.25 s is pure compute */
+    }
+    free(a);
+}
+
 static void tuner_text__names_what_matters(void **state) {
     (void)state;
     char text[BRG_TUNER_TEXT_BYTES];
@@ -316,6 +337,7 @@ int main(void) {
         cmocka_unit_test(tuner_refusals__have_their_sentence),
         cmocka_unit_test(tuner_sixteen_workers__take_less_than_a_second),
         cmocka_unit_test(auto_changed_delays__are_noticed_and_answered),
+        cmocka_unit_test(auto_code_without_parts__keeps_the_slope_that_the_probe_showed),
         cmocka_unit_test(tuner_text__names_what_matters),
     };
     return cmocka_run_group_tests_name("tuner", tests, NULL, NULL) != 0;
