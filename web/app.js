@@ -7,7 +7,8 @@ const POINTS_MAX = 4000;    // of the curve, kept and drawn
 const PAGE_POINTS = 1000;
 const EVENTS_MAX = 200;
 const DRAW_MS = 500;        // charts are drawn at most this often
-const SLOW = 1.5;           // times the median of all round times
+const SLOW = 1.5;           // times what the median worker took in that round
+const STRAGGLER = 2;        // times the median worker's time for a chunk
 
 const $ = (id) => document.getElementById(id);
 const state = {
@@ -196,23 +197,23 @@ function drawStrip(canvas, times, middle) {
   }
   const g = canvas.getContext("2d"), slots = 48, step = canvas.width / slots;
   g.clearRect(0, 0, canvas.width, canvas.height);
+  const top = 2.5 * median(middle.filter((m) => m > 0)) || 1;
   times.forEach((t, i) => {
-    const x = (slots - times.length + i) * step;
-    const late = t < 0, height = late ? 1 : Math.min(1, Math.abs(t) / (2.5 * middle || 1));
-    g.fillStyle = t === 0 ? color("line") : late ? color("bad") : t > SLOW * middle ? color("warn") : color("one");
-    const h = t === 0 ? scale : Math.max(scale * 2, height * canvas.height);
+    const x = (slots - times.length + i) * step, slow = Math.abs(t) > SLOW * middle[i] && middle[i] > 0;
+    g.fillStyle = t === 0 ? color("line") : t < 0 ? color(slow ? "bad" : "muted") : color(slow ? "warn" : "one");
+    const h = t === 0 ? scale : Math.max(scale * 2, Math.min(1, Math.abs(t) / top) * canvas.height);
     g.fillRect(x, canvas.height - h, Math.max(1, step - scale), h);
   });
 }
 
-function workerRow(w, times, middle) {
-  const late = times.filter((t) => t < 0).length, done = times.filter((t) => t > 0);
-  const slow = done.length > 0 && median(done) > SLOW * middle;
-  const isStraggler = w.state === "active" && times.length > 3 && (late * 3 > times.length || slow);
+// middle: for each round what the median of those that finished took; chunk: the median worker's.
+function workerRow(w, times, middle, chunk) {
+  const done = times.filter((t) => t > 0), late = times.filter((t, i) => Math.abs(t) > SLOW * middle[i]).length;
+  const isStraggler = w.state === "active" && times.length > 3 && w.chunk_s > STRAGGLER * chunk;
   const gone = ["left", "lost", "away", "revoked"].includes(w.state);
   const kind = w.state === "active" ? "good" : w.state === "lost" || w.state === "revoked" || w.state === "quarantined" ? "bad" : gone ? "" : "warn";
   const canvas = el("canvas", { class: "strip", role: "img",
-    "aria-label": times.length === 0 ? "no rounds yet" : "median " + seconds(median(done)) + ", too late in " + late + " of " + times.length + " rounds" });
+    "aria-label": times.length === 0 ? "no rounds yet" : "median " + seconds(median(done)) + ", slow in " + late + " of the last " + times.length + " rounds" });
   const task = w.task ? "step " + w.task.step + ", part " + w.task.unit : w.position === null ? "spare" : "";
   const tr = el("tr", { class: (isStraggler ? "straggler" : "") + (gone ? " gone" : "") },
     el("td", { title: w.key }, w.worker || w.key.slice(0, 8)),
@@ -228,16 +229,17 @@ function workerRow(w, times, middle) {
 
 function drawWorkers() {
   const workers = state.status.workers;
-  const all = state.strips.flatMap((t) => t.filter((x) => x > 0));
-  const middle = median(all);
+  const count = Math.max(0, ...state.strips.map((t) => t.length)), middle = [];
+  for (let i = 0; i < count; i++) middle.push(median(state.strips.map((t) => t[i]).filter((t) => t > 0)));
+  const chunk = median(workers.filter((w) => w.state === "active" && isNumber(w.chunk_s)).map((w) => w.chunk_s));
   const body = $("workers").tBodies[0];
   if (body.contains(document.activeElement)) return; // a button in use stays where it is
-  const rows = workers.map((w, i) => workerRow(w, state.strips[i] || [], middle));
+  const rows = workers.map((w, i) => workerRow(w, state.strips[i] || [], middle, chunk));
   body.replaceChildren(...rows.map((r) => r.tr));
   for (const r of rows) r.draw();
   document.querySelector("#workers .act").hidden = state.secret === "";
   const active = workers.filter((w) => w.state === "active").length;
-  put("workers-count", active + " active of " + workers.length + (middle > 0 ? ", median round " + seconds(middle) : ""));
+  put("workers-count", active + " active of " + workers.length + (chunk > 0 ? ", median " + seconds(chunk) + " a chunk" : ""));
 }
 
 // ---- events ----
