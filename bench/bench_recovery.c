@@ -1,7 +1,7 @@
 /* bench_recovery.c - what losing whole stages costs, for every way to bring one back.
  *
  *   bench_recovery [--json] [--quick] [--corpus PATH] [--seeds N] [--first-seed N] [--steps N]
- *                  [--stages all|interior] [--only NAME] [--learning-rate X]
+ *                  [--stages all|interior] [--rate 5|10|16] [--only NAME] [--learning-rate X]
  *
  * Trains a LLaMA of 6 stages for real (model/line.h) once per strategy, rate and seed, with the
  * same data and the same losses for all; a stage is lost at the start of a step. What training
@@ -18,8 +18,8 @@
  * vs_none         hours to the same targets over those of the no-failure run
  * jump            rise of the held-out loss by a recovery, mean of the losses
  *
- * control         nothing is lost, but one weight is nudged by its last bit at each loss: how far
- *                 two runs drift apart that are not the same to the bit. Less than that is noise.
+ * control         nothing is lost, but a stage is rounded to bfloat16 at each loss: how far runs
+ *                 drift apart that differ by next to nothing. Less than that is noise.
  * ladder          the default ladder without replicas: shadow10-int8, neighbours where that fails
  *
  * Strategies that change nothing but time (replica, redundant) and those that replay the run
@@ -173,7 +173,7 @@ static void print_table(const struct bench *b, const struct table *t) {
 
 static int wanted(const struct bench *b, const struct strategy *how, uint32_t k) {
     if (b->set.only != NULL && strstr(how->name, b->set.only) == NULL) return 0;
-    if (b->set.quick && (k == 1 || k == 2)) return 0;
+    if (b->set.percent != 0 && k > 0 && fabs(100 * rates[k] - b->set.percent) > 0.5) return 0;
     if (k == 0) return how->kind == NONE || how->plus; /* the others do nothing without losses */
     return how->kind != NONE;
 }
@@ -221,6 +221,7 @@ static int read_arguments(int argc, char **argv, struct settings *set) {
         }
         if (strcmp(argv[i], "--quick") == 0) {
             set->quick = 1;
+            set->percent = 90;
             set->seeds = 1;
             set->steps = 30;
             set->warm = 12;
@@ -232,6 +233,8 @@ static int read_arguments(int argc, char **argv, struct settings *set) {
             rc = whole_number(value, UINT32_MAX / 2, &set->first_seed);
         else if (strcmp(argv[i], "--steps") == 0)
             rc = whole_number(value, STEPS_MAX, &set->steps);
+        else if (strcmp(argv[i], "--rate") == 0)
+            rc = whole_number(value, 16, &set->percent);
         else if (strcmp(argv[i], "--corpus") == 0)
             set->corpus = value;
         else if (strcmp(argv[i], "--only") == 0)
@@ -245,6 +248,8 @@ static int read_arguments(int argc, char **argv, struct settings *set) {
         if (rc != BRG_OK || *value == '\0') return BRG_EINVAL;
         i++;
     }
+    const uint32_t p = set->percent;
+    if (p != 0 && p != 5 && p != 10 && p != 16 && !set->quick) return BRG_EINVAL;
     return set->steps >= 30 && set->lr > 0 && set->lr <= 1 ? BRG_OK : BRG_EINVAL;
 }
 

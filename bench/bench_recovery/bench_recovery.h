@@ -51,7 +51,7 @@ struct strategy {
 };
 
 struct settings {
-    uint32_t json, quick, seeds, first_seed, steps, warm, interior;
+    uint32_t json, quick, percent, seeds, first_seed, steps, warm, interior;
     float lr;
     const char *corpus, *only;
 };

@@ -119,10 +119,17 @@ static double around(const double *x, const double *minus, uint32_t steps, uint3
     return sum / (double)(end - begin + 1);
 }
 
+/* Straight lines between the points where the mean is lower than ever before: falling throughout,
+ * so that a small difference is a small delay. */
 void bench_smooth(struct bench *b) {
+    uint32_t last = 0;
     for (uint32_t t = 0; t < b->set.steps; t++) {
         const double mean = around(b->none.loss, NULL, b->set.steps, t, SMOOTH);
-        b->base[t] = t == 0 || mean < b->base[t - 1] ? mean : b->base[t - 1];
+        b->base[t] = t == 0 ? mean : b->base[last];
+        if (t == 0 || mean >= b->base[last]) continue;
+        for (uint32_t i = last + 1; i <= t; i++)
+            b->base[i] = b->base[last] + (mean - b->base[last]) * (i - last) / (t - last);
+        last = t;
     }
 }
 
