@@ -72,12 +72,14 @@ echo "a rota of two in four: $waited of $steps steps waited; $digest"
 let_go
 
 # ---- slow ones, and some that die ----
+# A step takes milliseconds, and whoever comes to it late is not wanted any more. So no single step
+# is fatal, but two in five, and those that live leave time for the others to come to one.
 state=dying
 the_coordinator dying --config "$work/run.yaml"
-a_worker w1 --fault die:step=10
-a_worker w2 --fault slow:factor=4
-a_worker w3 --fault 'die:step=20;slow:factor=2'
-a_worker w4
+a_worker w1 --fault 'die:share=0.4,seed=1'
+a_worker w2 --fault 'slow:factor=4;stall:for=50ms'
+a_worker w3 --fault 'die:share=0.4,seed=2;slow:factor=2'
+a_worker w4 --fault stall:for=50ms
 wait_exit 30 "${workers[w1]}"
 expect_equal "status of a worker that kills itself" "$exit_status" 137
 a_worker w1
