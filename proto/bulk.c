@@ -4,6 +4,7 @@
 
 int brg_object_equal(const struct brg_object *a, const struct brg_object *b) {
     return a->kind == b->kind && a->run == b->run && a->step == b->step && a->unit == b->unit &&
+           a->microbatch == b->microbatch && a->generation == b->generation &&
            brg_digest_equal(&a->digest, &b->digest);
 }
 

@@ -26,6 +26,9 @@
 #define BRG_RUN_MODELS_MAX 8u                    /* models that a run trains in turn */
 #define BRG_ROUNDS_MAX (UINT64_C(1) << 48)       /* rounds in one epoch */
 #define BRG_LEASE_MS_MAX 3600000u                /* an hour */
+#define BRG_STAGES_MAX 1024u                     /* stages of a pipeline; indices are below it */
+#define BRG_MICROBATCHES_MAX 65536u              /* of a step; indices are below it */
+#define BRG_GENERATIONS_MAX (UINT64_C(1) << 48)  /* placements of a run */
 
 /* The numbers are the field numbers in brigade.proto and are never reused. */
 enum brg_msg_type {
@@ -72,15 +75,26 @@ struct brg_proof {
     struct brg_digest mac;   /* keyed, see token.h: only the coordinator can make or check it */
 };
 
-enum brg_object_kind { BRG_OBJECT_PARAMS = 1, BRG_OBJECT_DATA = 2, BRG_OBJECT_SHARE = 3 };
+enum brg_object_kind {
+    BRG_OBJECT_PARAMS = 1,
+    BRG_OBJECT_DATA = 2,
+    BRG_OBJECT_SHARE = 3,
+    /* between the workers of a pipeline */
+    BRG_OBJECT_ACT = 4,   /* what stage `unit` made of a microbatch, for the stage after it */
+    BRG_OBJECT_GRAD = 5,  /* gradient by the input of stage `unit`, for the stage before it */
+    BRG_OBJECT_LANE = 6,  /* a lane's sum of the stage's gradients, for its replicas */
+    BRG_OBJECT_STATE = 7, /* weights or moments of the stage at a version, for a newcomer */
+};
 
 /* What Get, Part and Gone are about. Fields that the kind does not use are 0. */
 struct brg_object {
     uint32_t kind; /* enum brg_object_kind */
     uint64_t run;
-    uint64_t step;            /* PARAMS: the version; SHARE: the step */
-    uint32_t unit;            /* SHARE: whose share of the step */
+    uint64_t step;            /* PARAMS, STATE: the version; the others: the step */
+    uint32_t unit;            /* SHARE: whose share of the step; ACT .. STATE: the stage */
     struct brg_digest digest; /* DATA: of the blob, required; the others: may be all 0 */
+    uint32_t microbatch;      /* ACT, GRAD; LANE: the lane; STATE: which part of the state */
+    uint64_t generation;      /* ACT, GRAD, LANE: of the placement; a STATE outlives it: 0 */
 };
 
 struct brg_msg_hello {
@@ -146,6 +160,9 @@ struct brg_msg_get {
     struct brg_object object;
     uint64_t offset; /* < BRG_OBJECT_BYTES_MAX */
     uint64_t length; /* 1 .. BRG_PART_BYTES_MAX; what lies past the end is left out of the Part */
+    /* Relayed by the coordinator: 1 + the member number of the worker at the other end. From a
+     * worker: for whom; to a worker: from whom. 0: not relayed. Part and Gone alike. */
+    uint32_t peer;
 };
 
 /* Comes with exactly one tensor of dtype BYTES: the object's bytes from `offset` on. */
@@ -153,11 +170,13 @@ struct brg_msg_part {
     struct brg_object object;
     uint64_t offset; /* offset + elements <= total */
     uint64_t total;  /* size of the whole object, 1 .. BRG_OBJECT_BYTES_MAX */
+    uint32_t peer;   /* as in Get */
 };
 
 struct brg_msg_gone {
     struct brg_object object;
     char text[BRG_TEXT_BYTES_MAX + 1];
+    uint32_t peer; /* as in Get */
 };
 
 struct brg_msg_welcome {

@@ -81,8 +81,24 @@ static const char *check_fault(const struct brg_msg_fault *m) {
     return NULL;
 }
 
+/* What the workers of a pipeline fetch from each other. */
+static const char *check_peer_object(const struct brg_object *o) {
+    REFUSE_UNLESS_RUN(o->run);
+    REFUSE_IF(o->step > BRG_STEPS_MAX, "object.step out of range");
+    REFUSE_IF(o->unit >= BRG_STAGES_MAX, "object.unit is no stage: 1024 or more");
+    REFUSE_IF(o->microbatch >= BRG_MICROBATCHES_MAX, "object.microbatch is 65536 or more");
+    REFUSE_IF(o->kind == BRG_OBJECT_STATE && o->generation != 0,
+              "object.generation is not for a state, which has a version");
+    REFUSE_IF(o->kind != BRG_OBJECT_STATE && !within(o->generation, 1, BRG_GENERATIONS_MAX),
+              "object.generation out of range");
+    return NULL;
+}
+
 static const char *check_object(const struct brg_object *o) {
-    REFUSE_IF(!within(o->kind, BRG_OBJECT_PARAMS, BRG_OBJECT_SHARE), "object.kind is unknown");
+    REFUSE_IF(!within(o->kind, BRG_OBJECT_PARAMS, BRG_OBJECT_STATE), "object.kind is unknown");
+    if (o->kind >= BRG_OBJECT_ACT) return check_peer_object(o);
+    REFUSE_IF(o->generation != 0 || o->microbatch != 0,
+              "object.generation and .microbatch are for pipelines only");
     if (o->kind == BRG_OBJECT_DATA) {
         REFUSE_IF(is_zero(&o->digest), "object.digest is missing: data is asked for by digest");
         REFUSE_IF(o->run != 0 || o->step != 0, "object.run and .step are not for data");

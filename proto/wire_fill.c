@@ -39,6 +39,8 @@ static Brg__Pb__Object *fill_object(const struct brg_object *o, Brg__Pb__Object 
     out->step = o->step;
     out->unit = o->unit;
     out->digest = digest_of(&o->digest);
+    out->microbatch = o->microbatch;
+    out->generation = o->generation;
     return out;
 }
 
@@ -128,17 +130,20 @@ static void fill_bulk(const struct brg_msg *msg, struct brg_wire_filled *out) {
         out->body.get.object = fill_object(&msg->get.object, &out->object);
         out->body.get.offset = msg->get.offset;
         out->body.get.length = msg->get.length;
+        out->body.get.peer = msg->get.peer;
         out->envelope.get = &out->body.get;
     } else if (msg->type == BRG_MSG_PART) {
         brg__pb__part__init(&out->body.part);
         out->body.part.object = fill_object(&msg->part.object, &out->object);
         out->body.part.offset = msg->part.offset;
         out->body.part.total = msg->part.total;
+        out->body.part.peer = msg->part.peer;
         out->envelope.part = &out->body.part;
     } else {
         brg__pb__gone__init(&out->body.gone);
         out->body.gone.object = fill_object(&msg->gone.object, &out->object);
         out->body.gone.text = text_of(msg->gone.text);
+        out->body.gone.peer = msg->gone.peer;
         out->envelope.gone = &out->body.gone;
     }
 }

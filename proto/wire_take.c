@@ -55,6 +55,8 @@ static const char *take_object(struct brg_object *out, const Brg__Pb__Object *p)
     out->run = p->run;
     out->step = p->step;
     out->unit = p->unit;
+    out->microbatch = p->microbatch;
+    out->generation = p->generation;
     return take_digest_if_any(&out->digest, &p->digest);
 }
 
@@ -140,6 +142,7 @@ static const char *take_get(struct brg_msg_get *out, const Brg__Pb__Get *p) {
     REFUSE_UNKNOWN(p);
     out->offset = p->offset;
     out->length = p->length;
+    out->peer = p->peer;
     return take_object(&out->object, p->object);
 }
 
@@ -147,11 +150,13 @@ static const char *take_part(struct brg_msg_part *out, const Brg__Pb__Part *p) {
     REFUSE_UNKNOWN(p);
     out->offset = p->offset;
     out->total = p->total;
+    out->peer = p->peer;
     return take_object(&out->object, p->object);
 }
 
 static const char *take_gone(struct brg_msg_gone *out, const Brg__Pb__Gone *p) {
     REFUSE_UNKNOWN(p);
+    out->peer = p->peer;
     TAKE_TEXT(out->text, &p->text);
     return take_object(&out->object, p->object);
 }

@@ -89,6 +89,26 @@ void brg_zap_forget(struct brg_zap *zap, const struct brg_key *key) {
     (void)pthread_mutex_unlock(&zap->mutex);
 }
 
+static int by_key(const void *a, const void *b) {
+    const struct entry *x = a, *y = b;
+    return memcmp(x->key.bytes, y->key.bytes, sizeof x->key.bytes);
+}
+
+int brg_zap_replace(struct brg_zap *zap, const struct brg_key *keys, uint32_t count) {
+    if (count > zap->config.keys_max) return BRG_EFULL;
+    (void)pthread_mutex_lock(&zap->mutex);
+    for (uint32_t i = 0; i < count; i++)
+        zap->entries[i] = (struct entry){.key = keys[i], .rule = RULE_ALLOW};
+    qsort(zap->entries, count, sizeof zap->entries[0], by_key);
+    zap->count = 0;
+    for (uint32_t i = 0; i < count; i++) { /* a key that comes twice has one rule */
+        if (i > 0 && by_key(&zap->entries[i], &zap->entries[zap->count - 1]) == 0) continue;
+        zap->entries[zap->count++] = zap->entries[i];
+    }
+    (void)pthread_mutex_unlock(&zap->mutex);
+    return BRG_OK;
+}
+
 /* The caller holds the mutex. */
 static int permits(const struct brg_zap *zap, const struct brg_key *key) {
     int found;

@@ -48,6 +48,11 @@ BRG_CHECK int brg_zap_allow(struct brg_zap *zap, const struct brg_key *key);
 /* brg_zap_forget - no rule for `key` any more; undoes deny and allow. */
 void brg_zap_forget(struct brg_zap *zap, const struct brg_key *key);
 
+/* brg_zap_replace - all rules go, and from the same instant exactly `count` keys are allowed; who
+ * is connected under another key is cut off if allow_only says so. Repeats among keys are fine.
+ * errors: BRG_EFULL more than keys_max; nothing has changed. cost: O(count log count) */
+BRG_CHECK int brg_zap_replace(struct brg_zap *zap, const struct brg_key *keys, uint32_t count);
+
 /* brg_zap_permits - 1 where `key` may talk to us now, else 0. cost: O(log keys) */
 int brg_zap_permits(struct brg_zap *zap, const struct brg_key *key);
 
