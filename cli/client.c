@@ -92,10 +92,45 @@ static int find_coordinator(struct brg_client *c, const struct brg_cli_args *arg
     return BRG_CLI_GO;
 }
 
-int brg_client_open(const struct brg_cli_args *args, struct brg_client **out) {
+/* Begins to connect to where c->join says. */
+static int dial(struct brg_client *c) {
     struct brg_socket_config config;
+    struct brg_why why;
+    (void)brg_endpoint_format(c->join.host, c->join.port, c->endpoint);
+    brg_socket_config_init(&config);
+    config.reconnect_min_ms = 100;
+    config.reconnect_max_ms = 1000;
+    if (brg_transport_create(&c->transport, &why) == BRG_OK &&
+        brg_socket_dial(c->transport, &config, &c->key, &c->join.server, c->endpoint, &c->socket,
+                        &why) == BRG_OK) {
+        return BRG_CLI_GO;
+    }
+    return brg_cli_fail(c->verb, BRG_EXIT_FAILED, "%s", why.text);
+}
+
+int brg_client_open_state(const struct brg_cli_args *args, const char *state_dir,
+                          uint64_t timeout_ns, struct brg_client **out) {
+    char path[BRG_FILE_PATH_BYTES];
     struct brg_client *c = calloc(1, sizeof *c);
     struct brg_why why;
+    *out = NULL;
+    if (c == NULL) return brg_cli_fail(args->verb, BRG_EXIT_FAILED, "out of memory.");
+    c->verb = args->verb;
+    c->next_id = 1;
+    c->timeout_ns = timeout_ns;
+    (void)snprintf(c->state_dir, sizeof c->state_dir, "%s", state_dir);
+    (void)snprintf(path, sizeof path, "%s/operator.key", state_dir);
+    int rc = read_endpoint(c);
+    if (rc == BRG_CLI_GO && brg_keyfile_load(path, &c->key, &why) != BRG_OK)
+        rc = brg_cli_fail(c->verb, BRG_EXIT_CONFIG, "%s", why.text);
+    if (rc == BRG_CLI_GO) rc = dial(c);
+    if (rc != BRG_CLI_GO) brg_client_close(&c);
+    *out = c;
+    return rc;
+}
+
+int brg_client_open(const struct brg_cli_args *args, struct brg_client **out) {
+    struct brg_client *c = calloc(1, sizeof *c);
     int rc = BRG_EXIT_FAILED;
 
     *out = NULL;
@@ -109,17 +144,8 @@ int brg_client_open(const struct brg_cli_args *args, struct brg_client **out) {
         goto out;
     }
     rc = find_coordinator(c, args);
+    if (rc == BRG_CLI_GO) rc = dial(c);
     if (rc != BRG_CLI_GO) goto out;
-    (void)brg_endpoint_format(c->join.host, c->join.port, c->endpoint);
-    brg_socket_config_init(&config);
-    config.reconnect_min_ms = 100;
-    config.reconnect_max_ms = 1000;
-    if (brg_transport_create(&c->transport, &why) != BRG_OK ||
-        brg_socket_dial(c->transport, &config, &c->key, &c->join.server, c->endpoint, &c->socket,
-                        &why) != BRG_OK) {
-        rc = brg_cli_fail(args->verb, BRG_EXIT_FAILED, "%s", why.text);
-        goto out;
-    }
     *out = c;
     c = NULL;
 out:

@@ -41,6 +41,11 @@ struct brg_client;
  * returns: BRG_CLI_GO, or an exit code after one sentence on standard error */
 BRG_CHECK int brg_client_open(const struct brg_cli_args *args, struct brg_client **out);
 
+/* brg_client_open_state - the same for the coordinator of a state folder on this machine, whatever
+ * --coordinator says. own, returns: as brg_client_open */
+BRG_CHECK int brg_client_open_state(const struct brg_cli_args *args, const char *state_dir,
+                                    uint64_t timeout_ns, struct brg_client **out);
+
 void brg_client_close(struct brg_client **c);
 
 /* brg_client_call - asks and waits for the answer.

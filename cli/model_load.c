@@ -1,9 +1,9 @@
-#include "cli/model_load.h"
+#include "cli/model_run.h"
 
 #include "base/file.h"
 #include "coordinator/shell/checkpoint.h"
 #include "coordinator/shell/runfile.h"
-#include "coordinator/shell/store.h"
+#include "coordinator/shell/start.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -12,12 +12,6 @@
 #include <sys/stat.h>
 
 #define MANIFEST_BYTES_MAX 65536u
-
-/* A checkpoint's place: FOLDER/ckpt-STEP of run `run`. */
-struct place {
-    char folder[BRG_FILE_PATH_BYTES];
-    uint64_t run, step;
-};
 
 static int fail(const struct brg_cli_args *args, int err, const char *text) {
     return brg_cli_fail(args->verb, brg_cli_exit_of(err), "%s", text);
@@ -34,6 +28,8 @@ static int load_tokenizer(const struct brg_cli_args *args, const struct brg_impo
         rc = brg_tokenizer_open(path, &out->tokenizer, &why);
     } else {
         if (import != NULL) rc = brg_import_tokenizer(import, &out->tokenizer, &why);
+        if (import == NULL && out->folder[0] != '\0')
+            rc = brg_start_tokenizer_open(out->folder, &out->tokenizer, &why);
         if (rc == BRG_ENOENT && out->spec.vocab == 256)
             rc = brg_tokenizer_bytes(&out->tokenizer, &why);
         if (rc == BRG_ENOENT)
@@ -70,8 +66,8 @@ static int load_import(const struct brg_cli_args *args, const char *path,
     return rc;
 }
 
-static int load_checkpoint(const struct brg_cli_args *args, const struct place *at,
-                           struct brg_cli_model *out) {
+int brg_cli_model_checkpoint(const struct brg_cli_args *args, const struct brg_cli_place *at,
+                             uint32_t model, struct brg_cli_model *out) {
     struct brg_checkpoint *c = calloc(1, sizeof *c);
     struct brg_why why = {.text = ""};
     if (c == NULL) return fail(args, BRG_ENOMEM, "out of memory");
@@ -85,17 +81,19 @@ static int load_checkpoint(const struct brg_cli_args *args, const struct place *
                           " parameters, but the run file makes %" PRIu64
                           "; it belongs to another run",
                           at->folder, c->params_elements, brg_model_param_count(&out->spec));
+    if (err == BRG_OK && model >= c->models)
+        err = brg_why_set(&why, BRG_EINVAL, "%s: the checkpoint has %u models, numbered from 0",
+                          at->folder, c->models);
     if (err != BRG_OK) rc = fail(args, err, why.text);
     if (rc == BRG_CLI_GO) rc = allocate(args, out);
     if (rc == BRG_CLI_GO) {
-        err = brg_checkpoint_load(at->folder, c, out->params, NULL, &why);
+        err = brg_checkpoint_load_model(at->folder, c, model, out->params, NULL, &why);
         if (err != BRG_OK) rc = fail(args, err, why.text);
     }
     (void)snprintf(out->run, sizeof out->run, "%.63s", c->name);
     (void)brg_digest_hex(&c->data, out->data_digest);
     out->step = c->step;
     free(c);
-    if (rc == BRG_CLI_GO && out->spec.type == BRG_MODEL_LLAMA) rc = load_tokenizer(args, NULL, out);
     return rc;
 }
 
@@ -118,7 +116,8 @@ static int read_run_file(const struct brg_cli_args *args, const char *path,
 }
 
 /* FOLDER/ckpt-0000000050 -> FOLDER, 50, and the run's number from the manifest. */
-static int split_checkpoint(const struct brg_cli_args *args, const char *path, struct place *at) {
+static int split_checkpoint(const struct brg_cli_args *args, const char *path,
+                            struct brg_cli_place *at) {
     char inner[BRG_FILE_PATH_BYTES + 16];
     uint8_t *text = NULL;
     size_t size = 0, n = strlen(path);
@@ -149,84 +148,23 @@ static int split_checkpoint(const struct brg_cli_args *args, const char *path, s
     return BRG_CLI_GO;
 }
 
-/* The run's file, as the store has it, and the folder of its checkpoints. */
-static int read_record(const struct brg_cli_args *args, const char *state, struct brg_store *store,
-                       struct place *at, struct brg_cli_model *out) {
-    struct brg_store_value value = {.data = NULL};
-    struct brg_record_run run;
-    uint8_t key[8];
-    int rc = BRG_CLI_GO;
-    struct brg_run_config *config = calloc(1, sizeof *config);
-    struct brg_run_faults *faults = calloc(1, sizeof *faults);
-    brg_record_key_u64(at->run, key);
-    const int err = brg_store_get(store, BRG_STORE_RUNS, key, sizeof key, &value);
-    if (config == NULL || faults == NULL) {
-        rc = fail(args, BRG_ENOMEM, "out of memory");
-    } else if (err != BRG_OK) {
-        rc = brg_cli_fail(args->verb, brg_cli_exit_of(err), "there is no run %" PRIu64 " in %s",
-                          at->run, state);
-    } else if (brg_record_run_unpack(value.data, value.size_bytes, &run) != BRG_OK ||
-               brg_runfile_parse(run.yaml, run.yaml_bytes, NULL, BRG_RUNFILE_OFFLINE, config,
-                                 faults) != BRG_OK) {
-        rc = fail(args, BRG_ECORRUPT, "the record of the run is damaged");
-    } else {
-        out->spec = config->model;
-        const char *dir = config->checkpoint.dir;
-        if (dir[0] != '\0')
-            (void)snprintf(at->folder, sizeof at->folder, "%s/run-%" PRIu64, dir, at->run);
-        else
-            (void)snprintf(at->folder, sizeof at->folder, "%s/runs/%" PRIu64 "/checkpoints", state,
-                           at->run);
-    }
-    brg_store_value_free(&value);
-    free(config);
-    free(faults);
-    return rc;
+/* RUNS/3/checkpoints/ckpt-...: the run's tokenizer lies two folders up. */
+static void find_run_folder(const struct brg_cli_place *at, struct brg_cli_model *out) {
+    static const char ending[] = "/checkpoints";
+    const size_t n = strlen(at->folder), e = sizeof ending - 1;
+    if (n > e && strcmp(at->folder + n - e, ending) == 0)
+        (void)snprintf(out->folder, sizeof out->folder, "%.*s", (int)(n - e), at->folder);
 }
 
-/* The newest valid checkpoint, unless --step names one. */
-static int choose_step(const struct brg_cli_args *args, struct place *at) {
-    struct brg_checkpoint_item *items = calloc(BRG_CHECKPOINT_LIST_MAX, sizeof *items);
-    struct brg_why why = {.text = ""};
-    uint32_t count = 0;
-    if (items == NULL) return fail(args, BRG_ENOMEM, "out of memory");
-    const int err = brg_checkpoint_list(at->folder, at->run, items, &count, &why);
-    for (uint32_t i = 0; err == BRG_OK && at->step == 0 && i < count; i++)
-        if (items[count - 1 - i].state == BRG_CHECKPOINT_VALID)
-            at->step = items[count - 1 - i].step;
-    free(items);
-    if (err != BRG_OK) return fail(args, err, why.text);
-    if (at->step > 0) return BRG_CLI_GO;
-    return brg_cli_fail(args->verb, BRG_EXIT_FAILED,
-                        "run %" PRIu64 " has no checkpoint in %s yet; let it train on", at->run,
-                        at->folder);
-}
-
-static int load_run(const struct brg_cli_args *args, struct brg_cli_model *out) {
-    char state[BRG_CLI_PATH_BYTES], path[BRG_CLI_PATH_BYTES + 16];
-    struct place at = {.run = 0};
-    struct brg_store *store = NULL;
-    struct brg_why why = {.text = ""};
-    struct stat st;
-    int rc = brg_cli_number(args, "run", 1, UINT64_MAX, &at.run);
-    if (rc == BRG_CLI_GO) rc = brg_cli_number(args, "step", 1, UINT64_MAX, &at.step);
-    if (rc == BRG_CLI_GO) rc = brg_cli_state_dir(args, state);
-    if (rc != BRG_CLI_GO) return rc;
-    (void)snprintf(path, sizeof path, "%s/store", state);
-    if (stat(path, &st) != 0) /* opening would make one */
-        return brg_cli_fail(args->verb, BRG_EXIT_CONFIG,
-                            "%s: no coordinator has kept its state here; give --state", state);
-    const int err = brg_store_open(path, &store, &why);
-    if (err == BRG_EEXIST)
-        return brg_cli_fail(args->verb, BRG_EXIT_TEMPORARY,
-                            "the coordinator of %s is running; stop it, or give --checkpoint "
-                            "%s/runs/%" PRIu64 "/checkpoints/ckpt-... and --run-file",
-                            state, state, at.run);
-    if (err != BRG_OK) return fail(args, err, why.text);
-    rc = read_record(args, state, store, &at, out);
-    brg_store_close(&store);
-    if (rc == BRG_CLI_GO) rc = choose_step(args, &at);
-    return rc == BRG_CLI_GO ? load_checkpoint(args, &at, out) : rc;
+static int load_named(const struct brg_cli_args *args, const char *path, const char *run_file,
+                      struct brg_cli_model *out) {
+    struct brg_cli_place at = {.run = 0};
+    uint64_t model = 0;
+    int rc = brg_cli_number(args, "model", 0, BRG_MODELS_MAX - 1, &model);
+    if (rc == BRG_CLI_GO) rc = read_run_file(args, run_file, out);
+    if (rc == BRG_CLI_GO) rc = split_checkpoint(args, path, &at);
+    find_run_folder(&at, out);
+    return rc == BRG_CLI_GO ? brg_cli_model_checkpoint(args, &at, (uint32_t)model, out) : rc;
 }
 
 int brg_cli_model_load(const struct brg_cli_args *args, struct brg_cli_model *out) {
@@ -234,17 +172,16 @@ int brg_cli_model_load(const struct brg_cli_args *args, struct brg_cli_model *ou
     const char *checkpoint = brg_cli_value(args, "checkpoint");
     const char *run_file = brg_cli_value(args, "run-file");
     const char *run = brg_cli_value(args, "run");
-    struct place at = {.run = 0};
     memset(out, 0, sizeof *out);
-    if ((model != NULL) + (checkpoint != NULL) + (run != NULL) != 1)
+    if ((checkpoint != NULL) + (run != NULL) + (model != NULL && !checkpoint && !run) != 1)
         return brg_cli_wrong(args->verb, "give one of --model, --checkpoint and --run");
     if ((checkpoint == NULL) != (run_file == NULL))
         return brg_cli_wrong(args->verb, "--checkpoint and --run-file go together");
-    if (model != NULL) return load_import(args, model, out);
-    if (run != NULL) return load_run(args, out);
-    int rc = read_run_file(args, run_file, out);
-    if (rc == BRG_CLI_GO) rc = split_checkpoint(args, checkpoint, &at);
-    return rc == BRG_CLI_GO ? load_checkpoint(args, &at, out) : rc;
+    if (checkpoint == NULL && run == NULL) return load_import(args, model, out);
+    const int rc =
+        run != NULL ? brg_cli_model_run(args, out) : load_named(args, checkpoint, run_file, out);
+    if (rc != BRG_CLI_GO || out->spec.type != BRG_MODEL_LLAMA) return rc;
+    return load_tokenizer(args, NULL, out);
 }
 
 void brg_cli_model_free(struct brg_cli_model *m) {

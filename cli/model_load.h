@@ -2,8 +2,9 @@
  *
  *   --model PATH                                  a Hugging Face folder, .gguf, .bin
  *   --checkpoint DIR --run-file RUN.yaml          one checkpoint, with the run file for its sizes
- *   --run ID [--state DIR] [--step N]             the newest (or that) checkpoint of a run of a
- *                                                 coordinator that is not running now
+ *   --run RUN [--state DIR] [--step N]            a run as it is now, while its coordinator works
+ *                                                 or not (cli/model_run.h), or that checkpoint
+ * With the last two, --model K is one model of several.
  * One thread. */
 #ifndef BRG_CLI_MODEL_LOAD_H
 #define BRG_CLI_MODEL_LOAD_H
@@ -19,6 +20,7 @@ struct brg_cli_model {
     struct brg_tokenizer *tokenizer;
     char run[BRG_CLI_RUN_NAME_BYTES]; /* "" for an export */
     uint64_t step;
+    char folder[BRG_CLI_PATH_BYTES + 64];   /* where a run's tokenizer may lie; "": nowhere */
     char data_digest[BRG_DIGEST_HEX_BYTES]; /* "" where it is not known */
 };
 
@@ -26,19 +28,21 @@ struct brg_cli_model {
     {.name = "model",                                                                              \
      .value = "PATH",                                                                              \
      .text = "A model: a Hugging Face folder, a GGUF file (f32, f16, bf16) or a .bin of "          \
-             "llama2.c."},                                                                         \
+             "llama2.c. With --run or --checkpoint: which model of several, from 0."},             \
         {.name = "checkpoint",                                                                     \
          .value = "DIR",                                                                           \
          .text = "A checkpoint folder of a run (ckpt-0000000050), with --run-file."},              \
         {.name = "run-file", .value = "RUN.yaml", .text = "The run file of --checkpoint."},        \
         {.name = "run",                                                                            \
-         .value = "ID",                                                                            \
-         .text = "The newest checkpoint of run ID in the state folder; the coordinator must not "  \
-                 "be running."},                                                                   \
+         .value = "RUN",                                                                           \
+         .text =                                                                                   \
+             "A run of the coordinator in --state, by number or name: as it is at this moment "    \
+             "if it is being trained, else its newest checkpoint."},                               \
         {.name = "step", .value = "N", .text = "With --run: the checkpoint of that step."}, {      \
         .name = "tokenizer", .value = "FILE",                                                      \
-        .text = "tokenizer.json, tokenizer.bin, or 'bytes'. Default: what came with the model; "   \
-                "bytes for a vocabulary of 256."                                                   \
+        .text =                                                                                    \
+            "tokenizer.json, tokenizer.bin, or 'bytes'. Default: what came with the model, or "    \
+            "with the run's data; bytes for a vocabulary of 256."                                  \
     }
 #define BRG_CLI_MODEL_FLAG_COUNT 6u
 

@@ -206,6 +206,11 @@ struct brg_msg_model {
     uint32_t tied;     /* 0 or 1 */
     float rope_theta;  /* finite, > 0 */
     float norm_eps;    /* [0, 1) */
+    /* scaling of rotary angles; what a type does not use is 0 */
+    uint32_t rope_type;                  /* 0 none, 1 linear, 2 llama3 */
+    float rope_factor;                   /* linear, llama3: 1 .. 1e6 */
+    float rope_low_freq, rope_high_freq; /* llama3: 0 < low < high <= 1e6 */
+    uint32_t rope_original_context;      /* llama3: 1 .. 16777216 */
     /* mlp and softmax */
     uint32_t inputs;                 /* 1 .. 16777216 */
     uint32_t classes;                /* 2 .. 65536 */

@@ -142,6 +142,24 @@ static const char *check_refused(const struct brg_msg_refused *m) {
     return NULL;
 }
 
+/* What a type of scaling does not use must be 0: one meaning has one form. */
+static const char *check_rope(const struct brg_msg_model *m) {
+    const int is_scaled = m->rope_type != 0, is_llama3 = m->rope_type == 2;
+    REFUSE_IF(m->rope_type > 2, "model.rope_type is unknown");
+    REFUSE_IF(is_scaled && !(m->rope_factor >= 1 && m->rope_factor <= 1e6f),
+              "model.rope_factor is not 1 .. 1e6");
+    REFUSE_IF(!is_scaled && m->rope_factor != 0, "model.rope_factor is without a scaling");
+    REFUSE_IF(is_llama3 && !(m->rope_low_freq > 0 && m->rope_high_freq > m->rope_low_freq &&
+                             m->rope_high_freq <= 1e6f),
+              "model.rope_low_freq and .rope_high_freq are not rising and above 0");
+    REFUSE_IF(is_llama3 && !within(m->rope_original_context, 1, 16777216),
+              "model.rope_original_context is not 1 .. 16777216");
+    REFUSE_IF(!is_llama3 && (m->rope_low_freq != 0 || m->rope_high_freq != 0 ||
+                             m->rope_original_context != 0),
+              "model has fields of the llama3 scaling without it");
+    return NULL;
+}
+
 static const char *check_llama(const struct brg_msg_model *m) {
     REFUSE_IF(!within(m->dim, 1, 65536), "model.dim is not 1 .. 65536");
     REFUSE_IF(!within(m->layers, 1, 1024), "model.layers is not 1 .. 1024");
@@ -158,7 +176,7 @@ static const char *check_llama(const struct brg_msg_model *m) {
     REFUSE_IF(!(m->norm_eps >= 0 && m->norm_eps < 1), "model.norm_eps is not in [0, 1)");
     REFUSE_IF(m->inputs != 0 || m->classes != 0 || m->width_count != 0,
               "model.inputs, .classes and .widths are not for llama");
-    return NULL;
+    return check_rope(m);
 }
 
 static const char *check_classifier(const struct brg_msg_model *m) {
@@ -172,9 +190,9 @@ static const char *check_classifier(const struct brg_msg_model *m) {
     }
     REFUSE_IF(m->dim != 0 || m->layers != 0 || m->heads != 0 || m->kv_heads != 0 ||
                   m->hidden != 0 || m->context != 0 || m->vocab != 0 || m->tied != 0 ||
-                  m->rope_theta != 0 || m->norm_eps != 0,
+                  m->rope_theta != 0 || m->norm_eps != 0 || m->rope_type != 0,
               "model has fields of llama and is another type");
-    return NULL;
+    return check_rope(m);
 }
 
 static const char *check_run(const struct brg_msg_run *m) {

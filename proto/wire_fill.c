@@ -182,6 +182,11 @@ static void fill_model(const struct brg_msg_model *m, Brg__Pb__Model *p) {
     p->tied = m->tied;
     p->rope_theta = m->rope_theta;
     p->norm_eps = m->norm_eps;
+    p->rope_type = m->rope_type;
+    p->rope_factor = m->rope_factor;
+    p->rope_low_freq = m->rope_low_freq;
+    p->rope_high_freq = m->rope_high_freq;
+    p->rope_original_context = m->rope_original_context;
     p->inputs = m->inputs;
     p->classes = m->classes;
     p->n_widths = m->width_count;

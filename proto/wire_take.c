@@ -185,6 +185,11 @@ static const char *take_model(struct brg_msg_model *out, const Brg__Pb__Model *p
     out->tied = p->tied;
     out->rope_theta = p->rope_theta + 0.0f; /* no -0, which packing would leave out as a 0 */
     out->norm_eps = p->norm_eps + 0.0f;
+    out->rope_type = p->rope_type;
+    out->rope_factor = p->rope_factor + 0.0f;
+    out->rope_low_freq = p->rope_low_freq + 0.0f;
+    out->rope_high_freq = p->rope_high_freq + 0.0f;
+    out->rope_original_context = p->rope_original_context;
     out->inputs = p->inputs;
     out->classes = p->classes;
     out->width_count = (uint32_t)p->n_widths;

@@ -76,6 +76,7 @@ static void on_opened(struct brg_service *s, struct brg_shell_job *job) {
         return;
     }
     begin_run(s, job, index);
+    brg_service_keep_start(s, index);
     struct brg_coord_event ev = {.type = BRG_EV_OPENED,
                                  .run = job->run_id,
                                  .step = s->run->applied,
@@ -222,6 +223,7 @@ void brg_service_answers(struct brg_service *s) {
             break;
         case BRG_JOB_EVAL: on_evaluated(s, job); break;
         case BRG_JOB_TUNE: brg_tuning_answer(s, job); break;
+        case BRG_JOB_SNAPSHOT: brg_service_snapshot_answer(s, job); break;
         case BRG_JOB_CLOSE: s->closing--; break;
         }
         brg_job_free(job);

@@ -34,6 +34,11 @@ const char *brg_checkpoint_tensor_name(const struct brg_checkpoint_tensor *t, ch
 BRG_CHECK int brg_checkpoint_tensor_write(const char *path, struct brg_checkpoint_tensor *t,
                                           const float *data, struct brg_why *why);
 
+/* brg_checkpoint_tensor_peek - what the file says of itself, its header verified; models is 1.
+ * errors: BRG_ENOENT; BRG_ECORRUPT the header is damaged; of base/file.h */
+BRG_CHECK int brg_checkpoint_tensor_peek(const char *path, struct brg_checkpoint_tensor *t,
+                                         struct brg_why *why);
+
 /* brg_checkpoint_tensor_read - verifies size and header, and where data is not NULL reads and
  * verifies it: data [t->elements]. errors: BRG_ECORRUPT; of base/file.h */
 BRG_CHECK int brg_checkpoint_tensor_read(const char *path, const struct brg_checkpoint_tensor *t,

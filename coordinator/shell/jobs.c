@@ -33,6 +33,7 @@ void brg_job_free(struct brg_shell_job *job) {
     case BRG_JOB_TUNE: brg_tune_work_free(job->tune); break;
     case BRG_JOB_APPLY:
     case BRG_JOB_EVAL:
+    case BRG_JOB_SNAPSHOT:
     case BRG_JOB_OPEN:
     case BRG_JOB_CHECKPOINT:
     case BRG_JOB_TRUNCATE:
@@ -95,6 +96,10 @@ static void carry_out(struct brg_shell_job *job) {
     case BRG_JOB_CLOSE: brg_openrun_close(&job->run); break;
     case BRG_JOB_EVAL:
         job->rc = brg_openrun_eval(job->run, job->eval.model, job->eval.samples, &job->eval.sums);
+        break;
+    case BRG_JOB_SNAPSHOT:
+        job->rc = brg_openrun_snapshot(job->run, job->snapshot.model, job->snapshot.path,
+                                       &job->snapshot.step, &job->why);
         break;
     case BRG_JOB_TUNE: job->rc = brg_tune_work_run(job->tune, &job->why); break;
     }

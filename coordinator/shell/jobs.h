@@ -11,6 +11,7 @@
 
 #include "coordinator/shell/openrun.h"
 #include "coordinator/shell/tune_work.h"
+#include "proto/transport.h"
 
 #define BRG_JOB_QUEUE_MAX 4096u /* queued, and answers waiting */
 
@@ -23,6 +24,7 @@ enum brg_job_type {
     BRG_JOB_TRUNCATE,
     BRG_JOB_CLOSE,
     BRG_JOB_EVAL,
+    BRG_JOB_SNAPSHOT,
     BRG_JOB_TUNE, /* a slice of the choice of a code */
 };
 
@@ -61,6 +63,13 @@ struct brg_shell_job {
             uint64_t samples;           /* in */
             struct brg_model_sums sums; /* out */
         } eval;
+        struct {
+            uint32_t model;            /* in */
+            uint64_t step;             /* out: of the run, that changed the model last */
+            struct brg_peer to;        /* in: who asked, */
+            uint64_t request;          /* in: and by which request */
+            char path[BRG_PATH_BYTES]; /* in: what to write */
+        } snapshot;
         struct brg_tune_work *tune; /* there and back; the job's while it has it */
     };
 };

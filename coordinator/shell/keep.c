@@ -9,12 +9,16 @@
 /* Besides the records of records.h: where a run's newest checkpoint is, in family META under
  * "checkpoint/" and the run's number in big-endian order: step u64 little-endian, digests of the
  * parameters [models][32]. And which code it has come to, under "code/" and the run's number:
- * struct brg_record_code, packed. */
+ * struct brg_record_code, packed. And what it began with, under "start/" and the run's number: the
+ * digests of start.bin and of the tokenizer, zeros where there is none. */
 #define CHECKPOINT_PREFIX "checkpoint/"
 #define CHECKPOINT_KEY_BYTES (sizeof CHECKPOINT_PREFIX - 1 + 8)
 #define CHECKPOINT_VALUE_BYTES_MAX (8u + BRG_MODELS_MAX * BRG_DIGEST_BYTES)
 #define CODE_PREFIX "code/"
 #define CODE_KEY_BYTES (sizeof CODE_PREFIX - 1 + 8)
+#define START_PREFIX "start/"
+#define START_KEY_BYTES (sizeof START_PREFIX - 1 + 8)
+#define START_VALUE_BYTES (2u * BRG_DIGEST_BYTES)
 
 static void checkpoint_key(uint64_t run, uint8_t *out) {
     memcpy(out, CHECKPOINT_PREFIX, sizeof CHECKPOINT_PREFIX - 1);
@@ -24,6 +28,11 @@ static void checkpoint_key(uint64_t run, uint8_t *out) {
 static void code_key(uint64_t run, uint8_t *out) {
     memcpy(out, CODE_PREFIX, sizeof CODE_PREFIX - 1);
     brg_record_key_u64(run, out + sizeof CODE_PREFIX - 1);
+}
+
+static void start_key(uint64_t run, uint8_t *out) {
+    memcpy(out, START_PREFIX, sizeof START_PREFIX - 1);
+    brg_record_key_u64(run, out + sizeof START_PREFIX - 1);
 }
 
 static uint32_t run_record_state(uint32_t state) {
@@ -176,6 +185,21 @@ static void keep_code(struct brg_service *s, const struct brg_coord_action *a) {
     must(brg_store_batch_put(s->batch, BRG_STORE_META, key, sizeof key, value, size));
 }
 
+void brg_service_keep_start(struct brg_service *s, uint32_t run_index) {
+    struct brg_service_run *run = &s->runs[run_index];
+    const struct brg_start *start = &s->run->start;
+    uint8_t key[START_KEY_BYTES], value[START_VALUE_BYTES];
+    if (brg_digest_equal(&run->start.params, &start->params) &&
+        brg_digest_equal(&run->start.tokenizer, &start->tokenizer)) {
+        return;
+    }
+    run->start = *start;
+    start_key(run->record.id, key);
+    memcpy(value, start->params.bytes, BRG_DIGEST_BYTES);
+    memcpy(value + BRG_DIGEST_BYTES, start->tokenizer.bytes, BRG_DIGEST_BYTES);
+    must(brg_store_batch_put(s->batch, BRG_STORE_META, key, sizeof key, value, sizeof value));
+}
+
 static void keep_checkpoint(struct brg_service *s, const struct brg_coord_action *a) {
     struct brg_service_run *run = &s->runs[s->run_index];
     uint8_t key[CHECKPOINT_KEY_BYTES], value[CHECKPOINT_VALUE_BYTES_MAX];
@@ -258,6 +282,20 @@ static int take_checkpoint(struct brg_service *s, struct brg_service_run *run) {
             memcpy(run->models[m].params.bytes, stored.data + 8 + m * BRG_DIGEST_BYTES,
                    BRG_DIGEST_BYTES);
         }
+    }
+    brg_store_value_free(&stored);
+    return rc == BRG_ENOENT ? BRG_OK : rc;
+}
+
+/* What the run began with, if it was opened ever. */
+static int take_start(struct brg_service *s, struct brg_service_run *run) {
+    uint8_t meta[START_KEY_BYTES];
+    struct brg_store_value stored;
+    start_key(run->record.id, meta);
+    const int rc = brg_store_get(s->store, BRG_STORE_META, meta, sizeof meta, &stored);
+    if (rc == BRG_OK && stored.size_bytes == START_VALUE_BYTES) {
+        memcpy(run->start.params.bytes, stored.data, BRG_DIGEST_BYTES);
+        memcpy(run->start.tokenizer.bytes, stored.data + BRG_DIGEST_BYTES, BRG_DIGEST_BYTES);
     }
     brg_store_value_free(&stored);
     return rc == BRG_ENOENT ? BRG_OK : rc;
@@ -364,6 +402,7 @@ static int take_run(void *context, const uint8_t *key, size_t key_bytes, const u
     brg_store_head(s->store, run->record.id, &head);
     rc = take_checkpoint(s, run);
     if (rc == BRG_OK) rc = take_code(s, run);
+    if (rc == BRG_OK) rc = take_start(s, run);
     if (rc == BRG_OK) rc = take_losses(s, run, head.step);
     if (rc != BRG_OK) return rc;
     struct brg_run_plan plan;

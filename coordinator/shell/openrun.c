@@ -133,12 +133,25 @@ static int load_from(struct brg_openrun *run, uint64_t step, struct brg_why *why
 }
 
 /* As before the first step, whatever a damaged checkpoint has left there. */
-static void start_from_seeds(struct brg_openrun *run) {
+static int start_anew(struct brg_openrun *run, struct brg_why *why) {
+    const struct brg_start_place place = {.folder = run->config.folder, .run = run->config.id};
+    float *first = run->models[0].params->data;
+    const int is_import = run->config.run.model_from[0] != '\0';
+    if (is_import) {
+        const int rc = brg_start_params(&place, &run->config.run, &run->start, first, why);
+        if (rc != BRG_OK) return rc;
+    }
     for (uint32_t m = 0; m < model_count(run); m++) {
         struct brg_openrun_model *model = &run->models[m];
-        brg_model_init(&run->config.run.model, run->config.run.sweep.seed[m], model->params->data);
+        if (!is_import) {
+            brg_model_init(&run->config.run.model, run->config.run.sweep.seed[m],
+                           model->params->data);
+        } else if (m > 0) {
+            memcpy(model->params->data, first, run->param_count * sizeof(float));
+        }
         memset(model->moments, 0, moment_count(run) * sizeof(float));
     }
+    return BRG_OK;
 }
 
 static uint32_t log_reach(const struct brg_openrun *run) {
@@ -159,7 +172,7 @@ static uint64_t log_start(const struct brg_openrun *run, const struct brg_checkp
     return 0;
 }
 
-/* The newest checkpoint that verifies and that the log reaches back to, or the seed. */
+/* The newest checkpoint that verifies and that the log reaches back to, or the start. */
 static int load_checkpoint(struct brg_openrun *run, struct brg_checkpoint_item *items,
                            uint32_t count, struct brg_why *why) {
     struct brg_checkpoint_choice choice;
@@ -178,7 +191,8 @@ static int load_checkpoint(struct brg_openrun *run, struct brg_checkpoint_item *
                                                  : "no whole checkpoint reaches the gradient log");
         }
         if (choice.step == 0) {
-            start_from_seeds(run);
+            rc = start_anew(run, why);
+            if (rc != BRG_OK) return rc;
             break;
         }
         rc = load_from(run, choice.step, why);
@@ -277,6 +291,7 @@ int brg_openrun_open(const struct brg_openrun_config *config, struct brg_openrun
         return brg_why_set(why, BRG_ENOMEM, "no memory to open a run");
     }
     run->config = *config;
+    run->start = config->start;
     int rc = brg_model_check(&config->run.model, config->run.batch.microbatch, why);
     if (rc != BRG_OK) goto out;
     run->param_count = brg_model_param_count(&config->run.model);
@@ -292,7 +307,9 @@ int brg_openrun_open(const struct brg_openrun_config *config, struct brg_openrun
         (void)snprintf(run->checkpoint_dir, sizeof run->checkpoint_dir, "%s/checkpoints",
                        config->folder);
     }
+    const struct brg_start_place place = {.folder = config->folder, .run = config->id};
     rc = open_data(run, why);
+    if (rc == BRG_OK) rc = brg_start_tokenizer(&place, &config->run, &run->start, why);
     if (rc == BRG_OK) rc = offer_data(run, why);
     if (rc == BRG_OK) rc = brg_scheme_new(&config->code, &run->scheme, why);
     if (rc == BRG_OK) rc = allocate(run, why);
@@ -399,7 +416,7 @@ int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digests,
         sets[m] = (struct brg_checkpoint_set){model->params->data, model->moments};
         brg_digest_of(model->params->data, run->param_count * sizeof(float), &digests[m]);
     }
-    if (run->applied == 0) return BRG_OK; /* the seeds give it back */
+    if (run->applied == 0) return BRG_OK; /* the start gives it back */
     const struct brg_run_config *config = &run->config.run;
     struct brg_checkpoint c = {.run = run->config.id,
                                .step = run->applied,

@@ -21,6 +21,7 @@
 #include "coordinator/shell/gradlog.h"
 #include "coordinator/shell/records.h"
 #include "coordinator/shell/runfile.h"
+#include "coordinator/shell/start.h"
 #include "model/data.h"
 #include "model/model.h"
 #include "model/optimizer.h"
@@ -39,6 +40,7 @@ struct brg_openrun_config {
      * step 1. own: the run's after open, free() */
     struct brg_record_step *records;
     uint64_t first_record;
+    struct brg_start start; /* as the store knows it */
 };
 
 /* What a run has for each of its models. */
@@ -54,6 +56,7 @@ struct brg_openrun {
     struct brg_data data;                /* shared */
     struct brg_source blob;              /* shared: the packed data set, for workers to fetch */
     uint64_t param_count;                /* shared */
+    struct brg_start start;              /* shared: what the run began with */
     uint64_t targets;                    /* shared: samples or tokens that a step's gradient sums */
     char checkpoint_dir[BRG_PATH_BYTES]; /* shared */
     struct brg_sampler sampler;          /* shared */
@@ -113,6 +116,15 @@ BRG_CHECK int brg_openrun_params_source(struct brg_openrun *run, uint64_t versio
  * durable on return; out digests [models] of the parameters. errors: BRG_EIO, BRG_ENOSPC: stop */
 BRG_CHECK int brg_openrun_checkpoint(struct brg_openrun *run, struct brg_digest *digests,
                                      struct brg_why *why);
+
+/* brg_openrun_snapshot - the parameters of `model` as they are now in a file like start.bin,
+ * durable on return; its step is that of the run which changed them last. Snapshots that nobody
+ * fetched within an hour go.
+ *
+ * path:   in the run's folder, its name beginning with "snapshot-"
+ * errors: BRG_ENOSPC, BRG_EIO; nothing is left at `path` then */
+BRG_CHECK int brg_openrun_snapshot(struct brg_openrun *run, uint32_t model, const char *path,
+                                   uint64_t *step, struct brg_why *why);
 
 /* brg_openrun_truncate - the log up to `step`, whose checkpoint is on record, may go; so may old
  * checkpoints beyond those to keep. errors: BRG_EIO */

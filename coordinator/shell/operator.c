@@ -287,11 +287,25 @@ int brg_service_carry_out(struct brg_service *s, const char *verb, const cJSON *
                        verb);
 }
 
-/* Answers with what the verb did, or why it did not. */
-static int answer(struct brg_service *s, const struct brg_key *key, cJSON **reply,
+static int snapshot(struct brg_service *s, const struct brg_peer *to, const cJSON *body,
+                    cJSON **reply, struct brg_why *why) {
+    const struct brg_snapshot_wish wish = {
+        .to = to,
+        .request = s->msg.operate.id,
+        .run_index = run_of(s, body),
+        .model = (uint32_t)number_of(body, "model", UINT32_MAX, 0),
+        .is_asked_to_write = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(body, "write"))};
+    if (wish.run_index == BRG_NOBODY) {
+        return brg_why_set(why, BRG_ENOENT, "there is no such run: brigade runs lists them");
+    }
+    return brg_service_snapshot(s, &wish, reply, why);
+}
+
+/* Answers with what the verb did, or why it did not; *reply NULL: the answer follows. */
+static int answer(struct brg_service *s, const struct brg_inbound *in, cJSON **reply,
                   struct brg_why *why) {
     const struct brg_msg_operate *m = &s->msg.operate;
-    if (!brg_key_equal(key, &s->operator_key.public_key)) {
+    if (!brg_key_equal(&in->key, &s->operator_key.public_key)) {
         return brg_why_set(
             why, BRG_EPERM,
             "this key may not operate the coordinator: use operator.key of its state "
@@ -300,9 +314,21 @@ static int answer(struct brg_service *s, const struct brg_key *key, cJSON **repl
     cJSON *body = m->body_bytes > 0 ? cJSON_ParseWithLength((const char *)m->body, m->body_bytes)
                                     : cJSON_CreateObject();
     if (body == NULL) return brg_why_set(why, BRG_EINVAL, "the request is not JSON");
-    const int rc = brg_service_carry_out(s, m->verb, body, reply, why);
+    const int rc = strcmp(m->verb, "snapshot") == 0
+                       ? snapshot(s, &in->peer, body, reply, why)
+                       : brg_service_carry_out(s, m->verb, body, reply, why);
     cJSON_Delete(body);
     return rc;
+}
+
+void brg_service_reply_later(struct brg_service *s, const struct brg_peer *to, uint64_t request,
+                             int code, cJSON *reply) {
+    BRG_ASSERT(s->reply_count < sizeof s->replies / sizeof s->replies[0]);
+    struct brg_service_reply *slot = &s->replies[s->reply_count++];
+    *slot = (struct brg_service_reply){.to = *to, .id = request, .code = code};
+    slot->body = cJSON_PrintUnformatted(reply);
+    BRG_ASSERT(slot->body != NULL);
+    cJSON_Delete(reply);
 }
 
 void brg_service_operate(struct brg_service *s, const struct brg_inbound *in) {
@@ -310,18 +336,15 @@ void brg_service_operate(struct brg_service *s, const struct brg_inbound *in) {
     BRG_ASSERT(s->reply_count < BRG_TURN_MESSAGES_MAX); /* one a message of the turn */
     cJSON *reply = cJSON_CreateObject();
     BRG_ASSERT(reply != NULL);
-    const int rc = answer(s, &in->key, &reply, &why);
+    const int rc = answer(s, in, &reply, &why);
+    if (rc == BRG_OK && reply == NULL) return;
     if (rc != BRG_OK) {
         cJSON_Delete(reply);
         reply = cJSON_CreateObject();
         (void)cJSON_AddStringToObject(reply, "error",
                                       why.text[0] != '\0' ? why.text : brg_strerror(rc));
     }
-    struct brg_service_reply *slot = &s->replies[s->reply_count++];
-    *slot = (struct brg_service_reply){.to = in->peer, .id = s->msg.operate.id, .code = rc};
-    slot->body = cJSON_PrintUnformatted(reply);
-    BRG_ASSERT(slot->body != NULL);
-    cJSON_Delete(reply);
+    brg_service_reply_later(s, &in->peer, s->msg.operate.id, rc, reply);
 }
 
 void brg_service_send_replies(struct brg_service *s) {

@@ -93,6 +93,7 @@ static void send_run(struct brg_service *s, const struct brg_coord_action *a) {
     if (s->run == NULL || s->run->config.id != a->run) return;
     const struct brg_run_config *config = &s->run->config.run;
     const struct brg_model_spec *model = &config->model;
+    const struct brg_rope_scaling *scaling = &model->rope_scaling;
     struct brg_msg *m = brg_service_blank(s, BRG_MSG_RUN);
     m->run.run = a->run;
     brg_text_set(m->run.name, "%s", config->name);
@@ -111,6 +112,11 @@ static void send_run(struct brg_service *s, const struct brg_coord_action *a) {
                                           .tied = model->tied,
                                           .rope_theta = model->rope_theta,
                                           .norm_eps = model->norm_eps,
+                                          .rope_type = scaling->type,
+                                          .rope_factor = scaling->factor,
+                                          .rope_low_freq = scaling->low_freq,
+                                          .rope_high_freq = scaling->high_freq,
+                                          .rope_original_context = scaling->original_context,
                                           .inputs = model->inputs,
                                           .classes = model->classes,
                                           .width_count = model->width_count};
@@ -229,6 +235,7 @@ static void give_open(struct brg_service *s, const struct brg_coord_action *a) {
     job->open.folder = folders[index];
     job->open.pool = s->pool;
     job->open.committed = a->step;
+    job->open.start = run->start;
     job->open.first_record = run->checkpoint > reach ? run->checkpoint - reach : 1;
     job->open.records = read_records(s, a->run, job->open.first_record, a->step);
     brg_jobs_give(s->jobs, job);

@@ -68,6 +68,7 @@ struct brg_run_config {
     uint64_t steps; /* of each model; optimizer.total_steps is the same */
     uint64_t seed;
     struct brg_run_sweep sweep;
+    char model_from[BRG_PATH_BYTES]; /* the model that all start from; empty: seeds draw them */
     struct brg_model_spec model;
     struct brg_data_spec data;
     struct brg_batch_spec batch;
@@ -94,8 +95,9 @@ struct brg_run_faults {
 };
 
 enum brg_runfile_flags {
-    BRG_RUNFILE_OFFLINE = 0,     /* data files are not looked at */
-    BRG_RUNFILE_CHECK_FILES = 1, /* data files must be there and readable */
+    BRG_RUNFILE_OFFLINE = 0,     /* data files are not looked at; model.from only where sizes of
+                                  * the model are left out */
+    BRG_RUNFILE_CHECK_FILES = 1, /* data files and model.from must be there and readable */
 };
 
 /* brg_runfile_read - reads the run file `path`; relative data and checkpoint paths in it become

@@ -55,9 +55,12 @@ static void set_valid(struct reader *r, const char *path) {
     r->states[row].valid = 1;
 }
 
-/* 1 where the key was left out and what its default follows from is known. */
+/* 1 where the key was left out, no imported model has answered for it, and what its default follows
+ * from is known. */
 static int wants(const struct reader *r, const char *path, const char *needs) {
-    return !given(r, path) && state_of(r, path)->applies && (needs == NULL || valid(r, needs));
+    const struct key_state *state = state_of(r, path);
+    return state->line == 0 && state->applies && !state->valid &&
+           (needs == NULL || valid(r, needs));
 }
 
 static int is_llama(const struct reader *r) {
@@ -292,7 +295,7 @@ static void check_model(struct reader *r) {
                       ": use a divisor, or leave it out for one each",
                       m->kv_heads, m->heads);
     }
-    if (valid(r, "model.hidden") && m->hidden % 8 != 0) {
+    if (valid(r, "model.hidden") && m->hidden % 8 != 0 && r->config->model_from[0] == 0) {
         brg_fault_add(r->faults, line_of(r, "model.hidden", NULL), "model", "hidden",
                       "%" PRIu32 " is not a multiple of 8: use %" PRIu32 " or %" PRIu32, m->hidden,
                       m->hidden / 8 * 8, (m->hidden / 8 + 1) * 8);

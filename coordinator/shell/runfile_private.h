@@ -27,7 +27,7 @@ enum key_type {
     KEY_RATES,     /* [1e-3, 3e-3], one a model -> float [BRG_MODELS_MAX] */
 };
 
-/* A word and its number; number 0: known, but not available in this version, for `reason`. */
+/* A word and its number. With a reason: known, but not available in this version. */
 struct choice {
     const char *word;
     uint32_t number;
@@ -76,11 +76,15 @@ struct key_state {
     int valid;     /* it has a value in the struct */
 };
 
+enum import_state { IMPORT_NOT_READ = 0, IMPORT_READ = 1, IMPORT_FAILED = 2 };
+
 struct reader {
     struct brg_run_config *config;
     struct brg_run_faults *faults;
     const char *folder; /* NULL: leave paths alone */
     uint32_t flags;
+    uint32_t import_state;           /* of model.from: enum import_state */
+    struct brg_run_config *imported; /* IMPORT_READ: its model.from's sizes, nothing else; own */
     struct key_state states[KEYS_MAX];
     int unread[SECTIONS_MAX]; /* 1: given, but not as a section: what is missing there is unknown */
     uint32_t section_lines[SECTIONS_MAX]; /* by index in brg_runfile_sections; 0: not given */
@@ -131,6 +135,14 @@ const char *brg_value_kind(const struct key *key, char *out);
 /* brg_run_derive_early - fills in a key that others depend on before they are read, where it was
  * not given: 1 where `key` is such a key, else 0. */
 int brg_run_derive_early(struct reader *r, const struct key *key);
+
+/* brg_run_import_key - a key of section model that was not given, from the model that model.from
+ * names: 1 where such a model answers for it, with the value or with a fault; else 0. */
+int brg_run_import_key(struct reader *r, uint32_t row);
+
+/* brg_run_import_check - what was given against that model; with BRG_RUNFILE_CHECK_FILES the model
+ * must be there. Adds faults, and frees what was read. */
+void brg_run_import_check(struct reader *r);
 
 /* brg_run_derive - fills in what was not given and follows from the rest. */
 void brg_run_derive(struct reader *r);

@@ -390,6 +390,7 @@ static void read_missing(struct reader *r, uint32_t row) {
     const struct key *key = &brg_runfile_keys[row];
     uint32_t section = brg_runfile_section_find(key->section);
     char kind[VALUE_BYTES];
+    if (brg_run_import_key(r, row)) return;
     if (key->fallback != NULL) {
         int rc = brg_value_parse(key, key->fallback, r->config, NULL);
         BRG_ASSERT(rc == BRG_OK); /* the table's own defaults are in range */
@@ -518,6 +519,7 @@ static void read_document(struct document *d) {
     collect(d, root);
     for (uint32_t row = 0; row < brg_runfile_key_count; row++) read_row(d, row);
     read_left_over(d);
+    brg_run_import_check(r);
     brg_run_derive(r);
     brg_run_cross_check(r);
 }

@@ -8,6 +8,7 @@
 #define BIT(number) (UINT32_C(1) << (number))
 #define LLAMA BIT(BRG_MODEL_LLAMA)
 #define CLASSIFIER (BIT(BRG_MODEL_MLP) | BIT(BRG_MODEL_SOFTMAX))
+#define SCALED (BIT(BRG_ROPE_LINEAR) | BIT(BRG_ROPE_LLAMA3))
 #define SECONDS(n) ((double)(n)*1e9)
 #define SEVERAL_MODELS (BIT(BRG_MODELS_MAX + 1) - BIT(2)) /* 2 .. BRG_MODELS_MAX */
 #define SEQUENTIAL (BIT(BRG_CODE_SR_SGC) | BIT(BRG_CODE_M_SGC))
@@ -34,6 +35,10 @@ static const struct choice models[] = {
     {"cnn", 0, "is not available in this version: use mlp or softmax"},
     {NULL, 0, NULL},
 };
+static const struct choice scalings[] = {{"none", BRG_ROPE_PLAIN, NULL},
+                                         {"linear", BRG_ROPE_LINEAR, NULL},
+                                         {"llama3", BRG_ROPE_LLAMA3, NULL},
+                                         {NULL, 0, NULL}};
 static const struct choice formats[] = {
     {"text", BRG_DATA_TEXT, NULL},
     {"shard", BRG_DATA_SHARD, NULL},
@@ -70,7 +75,9 @@ static const struct choice policies[] = {{"early", BRG_POLICY_EARLY, NULL},
 
 const struct section brg_runfile_sections[] = {
     {"", NULL, "The run as a whole; these keys stand at the top of the file."},
-    {"model", NULL, "What is trained."},
+    {"model", NULL,
+     "What is trained. With `from` the other keys need not be given: they are those of that "
+     "model."},
     {"data", NULL, "What it is trained on. Relative paths are seen from the run file's folder."},
     {"batch", NULL, "The global batch of one step; it is the same whoever answers."},
     {"optimizer", NULL, "How a step changes the parameters."},
@@ -117,6 +124,12 @@ const struct key brg_runfile_keys[] = {
      "step: a step is on disk before anybody sees it, and no crash loses one. checkpoint: a "
      "restart goes back to the last checkpoint; saves writing one gradient a step."},
 
+    {"model", "from", KEY_PATH, FIELD(model_from), 0, 0, NULL, NULL,
+     "none: the first parameters are drawn by the seed", NULL, 0,
+     "A model to start from: a Hugging Face folder of a LLaMA, a GGUF file that is not quantized, "
+     "or a .bin of llama2.c (docs/FORMATS.md). Its sizes and its tokenizer become the run's; of "
+     "the other keys of this section only context may differ, downwards. It is copied into the "
+     "run's folder when the run is opened."},
     {"model", "type", KEY_CHOICE, FIELD(model.type), 0, 0, models, NULL, NULL, NULL, 0,
      "llama: decoder with RMSNorm, RoPE and SwiGLU. mlp: classifier with ReLU layers. softmax: "
      "linear classifier."},
@@ -139,6 +152,21 @@ const struct key brg_runfile_keys[] = {
      "true: the output layer shares the weights of the token embedding."},
     {"model", "rope_theta", KEY_REAL, FIELD(model.rope_theta), 1, 1e9, NULL, "10000", NULL,
      "model.type", LLAMA, "Base of the rotary embedding."},
+    {"model", "rope_scaling", KEY_CHOICE, FIELD(model.rope_scaling.type), 0, 0, scalings, "none",
+     NULL, "model.type", LLAMA,
+     "How rotary angles are changed for long contexts. linear: all divided by rope_factor. llama3: "
+     "only the slow ones."},
+    {"model", "rope_factor", KEY_REAL, FIELD(model.rope_scaling.factor), 1, 1e6, NULL, NULL, NULL,
+     "model.rope_scaling", SCALED, "What the angles are divided by."},
+    {"model", "rope_low_freq", KEY_REAL, FIELD(model.rope_scaling.low_freq), 1e-6, 1e6, NULL, NULL,
+     NULL, "model.rope_scaling", BIT(BRG_ROPE_LLAMA3),
+     "Angles with fewer turns than this within rope_original_context are divided."},
+    {"model", "rope_high_freq", KEY_REAL, FIELD(model.rope_scaling.high_freq), 1e-6, 1e6, NULL,
+     NULL, NULL, "model.rope_scaling", BIT(BRG_ROPE_LLAMA3),
+     "Angles with more turns than this are kept; between the two lies a ramp."},
+    {"model", "rope_original_context", KEY_COUNT, FIELD(model.rope_scaling.original_context), 1,
+     16777216, NULL, NULL, NULL, "model.rope_scaling", BIT(BRG_ROPE_LLAMA3),
+     "Tokens of context before the scaling."},
     {"model", "norm_eps", KEY_REAL, FIELD(model.norm_eps), 1e-12, 0.1, NULL, "1e-05", NULL,
      "model.type", LLAMA, "Added to the mean square in RMSNorm."},
     {"model", "inputs", KEY_COUNT, FIELD(model.inputs), 1, 1048576, NULL, NULL, NULL, "model.type",

@@ -104,14 +104,14 @@ static int parse_choice(const struct key *key, const char *text, uint32_t *out,
     size_t count = 0;
     for (const struct choice *c = key->choices; c->word != NULL; c++) {
         if (strcmp(c->word, text) == 0) {
-            if (c->number == 0) {
+            if (c->reason != NULL) {
                 return brg_why_set(why, BRG_EINVAL, "%s %s", c->word, c->reason);
             }
             *out = c->number;
             return BRG_OK;
         }
         BRG_ASSERT(count < sizeof words / sizeof words[0]);
-        if (c->number != 0) words[count++] = c->word;
+        if (c->reason == NULL) words[count++] = c->word;
     }
     const char *near = brg_suggest(text, words, count);
     if (near == NULL) return bad(key, text, why);
@@ -296,7 +296,7 @@ static void rates_text(const float *rates, uint32_t count, char *out) {
 
 static void choice_text(const struct key *key, uint32_t number, char *out) {
     for (const struct choice *c = key->choices; c->word != NULL; c++) {
-        if (c->number == number && number != 0) {
+        if (c->number == number && c->reason == NULL) {
             (void)snprintf(out, VALUE_BYTES, "%s", c->word);
             return;
         }
@@ -370,10 +370,10 @@ const char *brg_value_text(const struct key *key, const struct brg_run_config *c
 static void choice_kind(const struct key *key, char *out) {
     size_t n = 0;
     uint32_t left = 0;
-    for (const struct choice *c = key->choices; c->word != NULL; c++) left += c->number != 0;
+    for (const struct choice *c = key->choices; c->word != NULL; c++) left += c->reason == NULL;
     out[0] = 0;
     for (const struct choice *c = key->choices; c->word != NULL; c++) {
-        if (c->number == 0) continue;
+        if (c->reason != NULL) continue;
         left--;
         n += (size_t)snprintf(out + n, VALUE_BYTES - n, "%s%s", c->word,
                               left > 1    ? ", "

@@ -230,7 +230,7 @@ static const char reference_head[] =
 static void print_words(const struct key *other, uint32_t mask, FILE *out) {
     const char *between = " ";
     for (const struct choice *c = other->choices; c->word != NULL; c++) {
-        if (c->number == 0 || (mask >> c->number & 1u) == 0) continue;
+        if (c->reason != NULL || (mask >> c->number & 1u) == 0) continue;
         fprintf(out, "%s%s", between, c->word);
         between = " or ";
     }

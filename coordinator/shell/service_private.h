@@ -5,6 +5,7 @@
  *   answers.c   answers of the compute thread -> events            keep.c    records <-> machine
  *   shares.c    shares on their way here                           tuning.c  `code: auto`
  *   operator.c  verbs of the operator                              status.c  what they show
+ *   snapshot.c  parameters of a run under way, for exports
  *   http_reactor.c  the page, metrics and API: this side of them
  *
  * Everything here belongs to the reactor thread. Arrays of members, tokens and runs are parallel to
@@ -28,7 +29,8 @@
 #define BRG_CURVE_POINTS_MAX 4096u /* loss points kept in memory for the operator */
 #define BRG_HELD_OUT_POINTS_MAX 512u
 #define BRG_PENALTIES_MAX 256u
-#define BRG_EVENT_CODE 64u /* an event of ours beside enum brg_note: `code: auto` has decided */
+#define BRG_SNAPSHOTS_MAX 8u /* being written */
+#define BRG_EVENT_CODE 64u   /* an event of ours beside enum brg_note: `code: auto` has decided */
 #define BRG_PENALTY_NS (60 * BRG_NS_PER_S) /* a peer that broke the protocol stays out so long */
 
 /* A worker, beyond what the machine must know. */
@@ -67,6 +69,7 @@ struct brg_service_run {
     struct brg_code_spec code; /* in force, or to be when it is opened */
     uint64_t code_base;        /* it computes the steps after this; 0: all so far */
     uint64_t checkpoint;       /* step of the checkpoint on record */
+    struct brg_start start;    /* what it began with, once it was opened */
     struct brg_service_model models[BRG_MODELS_MAX];
     uint64_t waited_steps;
 };
@@ -127,8 +130,12 @@ struct brg_service {
     struct brg_msg msg, reply;
     struct brg_service_hello hellos[BRG_TURN_MESSAGES_MAX];
     uint32_t hello_count;
-    struct brg_service_reply replies[BRG_TURN_MESSAGES_MAX];
+    struct brg_service_reply replies[BRG_TURN_MESSAGES_MAX + BRG_SNAPSHOTS_MAX];
     uint32_t reply_count;
+    struct {
+        uint64_t ever;
+        uint32_t under_way;
+    } snapshots;
     struct {
         struct brg_key key;
         uint64_t until_ns; /* 0: the slot is free */
@@ -216,12 +223,29 @@ void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint3
                        const char *format, ...) BRG_PRINTF(5, 6);
 /* What follows from `config`, before anything is known of the run. */
 void brg_service_run_init(struct brg_service_run *run);
+/* What the run was opened with goes on record, where it is new. */
+void brg_service_keep_start(struct brg_service *s, uint32_t run_index);
 void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan *plan);
 
-/* operator.c, status.c */
+/* snapshot.c */
 struct cJSON;
+struct brg_snapshot_wish {
+    const struct brg_peer *to;
+    uint64_t request;
+    uint32_t run_index, model;
+    int is_asked_to_write; /* 0: only to describe the run */
+};
+/* *reply NULL on success: the answer follows. errors: BRG_EINVAL, BRG_EFULL, with the sentence */
+BRG_CHECK int brg_service_snapshot(struct brg_service *s, const struct brg_snapshot_wish *wish,
+                                   struct cJSON **reply, struct brg_why *why);
+void brg_service_snapshot_answer(struct brg_service *s, struct brg_shell_job *job);
+
+/* operator.c, status.c */
 void brg_service_operate(struct brg_service *s, const struct brg_inbound *in);
 void brg_service_send_replies(struct brg_service *s);
+/* An answer that was left open when it was asked for. own: takes `reply` */
+void brg_service_reply_later(struct brg_service *s, const struct brg_peer *to, uint64_t request,
+                             int code, struct cJSON *reply);
 /* Makes a token; text [BRG_TOKEN_TEXT_BYTES]. errors: BRG_EFULL, BRG_EINVAL */
 BRG_CHECK int brg_service_make_token(struct brg_service *s, uint64_t lifetime_s, uint32_t uses,
                                      const char *label, char *text, uint64_t *id);

@@ -55,7 +55,12 @@ static inline void sample_run(struct brg_msg_run *r) {
                                       .vocab = 256,
                                       .tied = 1,
                                       .rope_theta = 10000.0f,
-                                      .norm_eps = 1e-5f};
+                                      .norm_eps = 1e-5f,
+                                      .rope_type = 2,
+                                      .rope_factor = 8,
+                                      .rope_low_freq = 1,
+                                      .rope_high_freq = 4,
+                                      .rope_original_context = 8192};
     r->data.format = 1;
     sample_digest(&r->data.digest, 33);
     r->data.size_bytes = 4400000;

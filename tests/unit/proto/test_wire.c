@@ -299,6 +299,14 @@ SPOIL(run_theta_0, e->run->model->rope_theta = 0);
 SPOIL(run_theta_negative, e->run->model->rope_theta = -1);
 SPOIL(run_theta_nan, e->run->model->rope_theta = NAN);
 SPOIL(run_theta_inf, e->run->model->rope_theta = INFINITY);
+SPOIL(run_rope_type, e->run->model->rope_type = 3);
+SPOIL(run_rope_factor_nan, e->run->model->rope_factor = NAN);
+SPOIL(run_rope_factor_small, e->run->model->rope_factor = 0.5f);
+SPOIL(run_rope_low_0, e->run->model->rope_low_freq = 0);
+SPOIL(run_rope_high_below_low, e->run->model->rope_high_freq = 1);
+SPOIL(run_rope_context_0, e->run->model->rope_original_context = 0);
+SPOIL(run_rope_linear_with_freqs, e->run->model->rope_type = 1);
+SPOIL(run_rope_none_with_factor, e->run->model->rope_type = 0);
 SPOIL(run_eps_1, e->run->model->norm_eps = 1);
 SPOIL(run_eps_negative, e->run->model->norm_eps = -1e-9f);
 SPOIL(run_eps_nan, e->run->model->norm_eps = NAN);
@@ -477,6 +485,14 @@ static const struct spoiler spoilers[] = {
     CASE(RUN, run_theta_negative),
     CASE(RUN, run_theta_nan),
     CASE(RUN, run_theta_inf),
+    CASE(RUN, run_rope_type),
+    CASE(RUN, run_rope_factor_nan),
+    CASE(RUN, run_rope_factor_small),
+    CASE(RUN, run_rope_low_0),
+    CASE(RUN, run_rope_high_below_low),
+    CASE(RUN, run_rope_context_0),
+    CASE(RUN, run_rope_linear_with_freqs),
+    CASE(RUN, run_rope_none_with_factor),
     CASE(RUN, run_eps_1),
     CASE(RUN, run_eps_negative),
     CASE(RUN, run_eps_nan),
