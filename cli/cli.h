@@ -160,6 +160,7 @@ int brg_cli_data(int argc, char **argv);
 int brg_cli_eval(int argc, char **argv);
 int brg_cli_events(int argc, char **argv);
 int brg_cli_export(int argc, char **argv);
+int brg_cli_export_metrics(int argc, char **argv);
 int brg_cli_generate(int argc, char **argv);
 int brg_cli_keygen(int argc, char **argv);
 int brg_cli_pause(int argc, char **argv);

@@ -19,7 +19,7 @@ static const struct group groups[] = {
       {"worker", "join a coordinator and compute for it", brg_cli_worker},
       {"check", "see whether this machine is ready, and what a join URL leads to", brg_cli_check}}},
     {"Runs",
-     9,
+     10,
      {{"validate", "check a run file, explain its keys, predict memory and traffic",
        brg_cli_validate},
       {"submit", "hand a run to the coordinator", brg_cli_submit},
@@ -29,6 +29,8 @@ static const struct group groups[] = {
       {"resume", "let a paused run go on", brg_cli_resume},
       {"stop", "end a run for good", brg_cli_stop},
       {"curve", "the losses of a run, step by step", brg_cli_curve},
+      {"export-metrics", "a run's curves as a file for notebooks: CSV or JSON",
+       brg_cli_export_metrics},
       {"run", "export what is known of one run: how long its workers took", brg_cli_run}}},
     {"Who may join",
      3,
@@ -58,7 +60,7 @@ static void print_verbs(FILE *out) {
     for (size_t g = 0; g < GROUPS; g++) {
         fprintf(out, "\n%s\n", groups[g].title);
         for (uint32_t i = 0; i < groups[g].count; i++) {
-            fprintf(out, "    %-12s %s\n", groups[g].words[i].name, groups[g].words[i].summary);
+            fprintf(out, "    %-14s %s\n", groups[g].words[i].name, groups[g].words[i].summary);
         }
     }
     fputs("\nTo begin with, on this machine:\n"
@@ -95,6 +97,7 @@ static const char environment[] =
     "    BRIGADE_OPERATOR_KEY  key file that they use there\n"
     "    BRIGADE_LISTEN        where the coordinator listens\n"
     "    BRIGADE_ANNOUNCE      host:port that workers are told to dial\n"
+    "    BRIGADE_HTTP          where dashboard, metrics and API are served, or none\n"
     "    BRIGADE_LOG_LEVEL     error, warn, info or debug\n"
     "    BRIGADE_LOG_FORMAT    text or json\n"
     "    XDG_STATE_HOME        where state folders are made; ~/.local/state if missing\n"
@@ -107,6 +110,7 @@ static const char files[] =
     "    endpoint         its join URL; operator verbs on this machine read it\n"
     "    coordinator.key  who it is. Keep a copy: workers know it by this key\n"
     "    operator.key     who may operate it; copy it to operate from elsewhere\n"
+    "    http.secret      what changes over HTTP need\n"
     "    store/           members, tokens, runs, commits and events\n"
     "    runs/ID/         data, gradient log and checkpoints of a run\n"
     "\nEXAMPLES\n"

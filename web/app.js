@@ -189,7 +189,9 @@ function drawRuns() {
 
 // ---- workers and their strips ----
 
-function drawStrip(canvas, times, middle) {
+// Of a round that ended first it is known only that the worker would have taken longer: how much, its
+// time for a chunk tells (ratio: to that of the median worker).
+function drawStrip(canvas, times, middle, ratio) {
   const scale = window.devicePixelRatio || 1, wide = canvas.clientWidth || 240, high = canvas.clientHeight || 24;
   if (canvas.width !== Math.round(wide * scale)) {
     canvas.width = Math.round(wide * scale);
@@ -199,9 +201,10 @@ function drawStrip(canvas, times, middle) {
   g.clearRect(0, 0, canvas.width, canvas.height);
   const top = 2.5 * median(middle.filter((m) => m > 0)) || 1;
   times.forEach((t, i) => {
-    const x = (slots - times.length + i) * step, slow = Math.abs(t) > SLOW * middle[i] && middle[i] > 0;
+    const x = (slots - times.length + i) * step, took = t < 0 ? Math.max(-t, middle[i] * ratio) : t;
+    const slow = took > SLOW * middle[i] && middle[i] > 0;
     g.fillStyle = t === 0 ? color("line") : t < 0 ? color(slow ? "bad" : "muted") : color(slow ? "warn" : "one");
-    const h = t === 0 ? scale : Math.max(scale * 2, Math.min(1, Math.abs(t) / top) * canvas.height);
+    const h = t === 0 ? scale : Math.max(scale * 2, Math.min(1, took / top) * canvas.height);
     g.fillRect(x, canvas.height - h, Math.max(1, step - scale), h);
   });
 }
@@ -224,7 +227,7 @@ function workerRow(w, times, middle, chunk) {
     state.secret === "" ? null : el("td", {},
       el("button", { type: "button", on: () => change("drain", { worker: w.key }) }, "drain"),
       el("button", { type: "button", on: () => confirm("Take away the key of " + w.worker + "?") && change("revoke", { worker: w.key }) }, "revoke")));
-  return { tr, draw: () => drawStrip(canvas, times, middle) };
+  return { tr, draw: () => drawStrip(canvas, times, middle, chunk > 0 && isNumber(w.chunk_s) ? w.chunk_s / chunk : 1) };
 }
 
 function drawWorkers() {
