@@ -50,6 +50,19 @@ void brg_combine(size_t count, uint32_t k, const double *w, const float *const *
     brg_kernels_pick()->combine(count, k, w, x, out);
 }
 
+struct brg_narrow_error brg_narrow_error_of(size_t count, const float *x, const float *y) {
+    double far = 0, largest = 0, square = 0, all = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double d = fabs((double)y[i] - (double)x[i]), a = fabs((double)x[i]);
+        far = d > far ? d : far;
+        largest = a > largest ? a : largest;
+        square += d * d;
+        all += a * a;
+    }
+    if (square == 0 && all == 0) return (struct brg_narrow_error){0, 0};
+    return (struct brg_narrow_error){far / largest, sqrt(square / all)};
+}
+
 struct brg_range brg_range_split(size_t count, uint32_t parts, uint32_t index) {
     BRG_ASSERT(parts > 0);
     BRG_ASSERT(index < parts);

@@ -27,6 +27,8 @@
 #define BRG_COMBINE_MAX 1024u  /* vectors of one combination */
 #define BRG_HEAD_DIM_MAX 1024u /* floats of one attention head */
 #define BRG_ATTENTION_BLOCK 64u
+#define BRG_NARROW_BLOCK_MIN 64u
+#define BRG_NARROW_BLOCK_MAX 256u
 #define BRG_KERNELS_MAX 4u /* tables in one binary */
 
 /* A row-major matrix [rows, cols] without gaps. */
@@ -153,7 +155,32 @@ struct brg_kernels {
      * cost:   every x is read once, out is written once past the caches: the speed of memory.
      *         k == 1 with w == 1 copies bit for bit; a weight of 0 still reads its vector */
     void (*combine)(size_t count, uint32_t k, const double *w, const float *const *x, float *out);
+
+    /* y = x in bf16, the upper half of a float, rounded to nearest, ties to even; relative error
+     * <= 2^-8. NaN stays NaN, what is beyond the largest becomes infinite. */
+    void (*to_bf16)(size_t count, const float *x, uint16_t *y);
+    void (*from_bf16)(size_t count, const uint16_t *x, float *y); /* exact */
+    /* q = round(x / scale), ties to even, with one scale for each `block` neighbours, their largest
+     * |x| / 127: the error is at most half a scale. A block with NaN or infinity in it gets the
+     * scale NaN and comes back as NaN.
+     * shape:   scales [(count + block - 1) / block]
+     * asserts: BRG_NARROW_BLOCK_MIN <= block <= BRG_NARROW_BLOCK_MAX
+     * source:  Dettmers et al., "8-bit Optimizers via Block-wise Quantization", ICLR 2022, sec. 2,
+     *          with linear steps */
+    void (*to_int8)(size_t count, uint32_t block, const float *x, int8_t *q, float *scales);
+    /* y = q * scale */
+    void (*from_int8)(size_t count, uint32_t block, const int8_t *q, const float *scales, float *y);
 };
+
+/* What a narrow form has cost. */
+struct brg_narrow_error {
+    double max_relative; /* largest |y - x| over the largest |x| */
+    double rms_relative; /* sqrt(sum (y - x)^2 / sum x^2); NaN where y or x holds one */
+};
+
+/* brg_narrow_error_of - how far y [count] is from x [count]; 0 and 0 where x is all 0 and y too,
+ * infinite where only x is. */
+struct brg_narrow_error brg_narrow_error_of(size_t count, const float *x, const float *y);
 
 /* brg_kernels_pick - the fastest table that this CPU can run. The same on every call. */
 const struct brg_kernels *brg_kernels_pick(void);

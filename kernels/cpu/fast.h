@@ -139,5 +139,10 @@ void BRG_FAST(adamw)(size_t count, const struct brg_adamw *a, const float *grad,
 void BRG_FAST(sgd)(size_t count, const struct brg_sgd *a, const float *grad, float *m, float *p);
 void BRG_FAST(combine)(size_t count, uint32_t k, const double *w, const float *const *x,
                        float *out);
+void BRG_FAST(to_bf16)(size_t count, const float *x, uint16_t *y);
+void BRG_FAST(from_bf16)(size_t count, const uint16_t *x, float *y);
+void BRG_FAST(to_int8)(size_t count, uint32_t block, const float *x, int8_t *q, float *scales);
+void BRG_FAST(from_int8)(size_t count, uint32_t block, const int8_t *q, const float *scales,
+                         float *y);
 
 #endif

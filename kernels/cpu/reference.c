@@ -271,6 +271,61 @@ static void combine(size_t count, uint32_t k, const double *w, const float *cons
     }
 }
 
+/* The nearer of the two neighbours that a float's upper half can name; of two as near the one whose
+ * last bit is 0. In double, where the neighbours and their distances are exact. */
+static void to_bf16(size_t count, const float *x, uint16_t *y) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        const uint32_t low = bits & 0xffff0000u, high = low + 0x10000u;
+        float below, above;
+        memcpy(&below, &low, sizeof below);
+        memcpy(&above, &high, sizeof above);
+        uint32_t chosen = low;
+        if (isnan(x[i])) {
+            chosen = low | 0x400000u; /* quiet, so that some bit of its payload is left */
+        } else if (isfinite(x[i])) {
+            /* Infinity stands where the next number would be. */
+            const double next = isinf(above) ? copysign(0x1p128, x[i]) : (double)above;
+            const double down = fabs((double)x[i] - below), up = fabs(next - (double)x[i]);
+            if (up < down || (up == down && (low & 0x10000u) != 0)) chosen = high;
+        }
+        y[i] = (uint16_t)(chosen >> 16);
+    }
+}
+
+static void from_bf16(size_t count, const uint16_t *x, float *y) {
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+        memcpy(&y[i], &bits, sizeof bits);
+    }
+}
+
+static void to_int8(size_t count, uint32_t block, const float *x, int8_t *q, float *scales) {
+    BRG_ASSERT(block >= BRG_NARROW_BLOCK_MIN && block <= BRG_NARROW_BLOCK_MAX);
+    for (size_t begin = 0; begin < count; begin += block) {
+        const size_t end = begin + block < count ? begin + block : count;
+        float largest = 0;
+        int is_finite = 1;
+        for (size_t i = begin; i < end; i++) {
+            is_finite = is_finite && isfinite(x[i]);
+            largest = fmaxf(largest, fabsf(x[i]));
+        }
+        const float scale = is_finite ? largest / 127.0f : NAN;
+        scales[begin / block] = scale;
+        for (size_t i = begin; i < end; i++) {
+            const float v = scale > 0 ? fmaxf(-127.0f, fminf(127.0f, x[i] / scale)) : 0.0f;
+            q[i] = (int8_t)lrintf(v);
+        }
+    }
+}
+
+static void from_int8(size_t count, uint32_t block, const int8_t *q, const float *scales,
+                      float *y) {
+    BRG_ASSERT(block >= BRG_NARROW_BLOCK_MIN && block <= BRG_NARROW_BLOCK_MAX);
+    for (size_t i = 0; i < count; i++) y[i] = (float)q[i] * scales[i / block];
+}
+
 const struct brg_kernels brg_kernels_reference = {
     .name = "reference",
     .sgemm = sgemm,
@@ -294,4 +349,8 @@ const struct brg_kernels brg_kernels_reference = {
     .adamw = adamw,
     .sgd = sgd,
     .combine = combine,
+    .to_bf16 = to_bf16,
+    .from_bf16 = from_bf16,
+    .to_int8 = to_int8,
+    .from_int8 = from_int8,
 };

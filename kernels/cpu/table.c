@@ -28,4 +28,8 @@ const struct brg_kernels BRG_PASTE(brg_kernels, BRG_ISA) = {
     .adamw = BRG_FAST(adamw),
     .sgd = BRG_FAST(sgd),
     .combine = BRG_FAST(combine),
+    .to_bf16 = BRG_FAST(to_bf16),
+    .from_bf16 = BRG_FAST(from_bf16),
+    .to_int8 = BRG_FAST(to_int8),
+    .from_int8 = BRG_FAST(from_int8),
 };
