@@ -299,8 +299,8 @@ uint64_t brg_peers_wake_ns(const struct brg_peers *p) {
         if (f->is_over) return 0; /* the caller has not taken it yet */
         wake_ns = earlier(wake_ns, earlier(f->until_ns, brg_fetch_wake_ns(&f->fetch)));
         const uint32_t link = brg_peer_link_of(p, f->member);
-        if (link != BRG_PEER_NONE && p->links[link].dial_ns > p->now_ns)
-            wake_ns = earlier(wake_ns, p->links[link].dial_ns);
+        if (link != BRG_PEER_NONE && !p->links[link].is_up && p->links[link].at.endpoint[0] != '\0')
+            wake_ns = earlier(wake_ns, p->now_ns + BRG_PEER_WATCH_NS); /* no message tells of it */
     }
     return wake_ns;
 }

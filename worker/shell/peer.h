@@ -32,6 +32,7 @@
 #define BRG_PEER_RECEIVE_MAX 16u     /* messages taken from one socket a turn */
 #define BRG_PEER_FAULTS_MAX 16u      /* of one peer, until it is shut out for this placement */
 #define BRG_PEER_REDIAL_NS (250 * BRG_NS_PER_MS) /* after a refusal */
+#define BRG_PEER_WATCH_NS (20 * BRG_NS_PER_MS)   /* a link that is to come up is looked at */
 #define BRG_PEER_BLOCKED_NS (2 * BRG_NS_PER_MS)  /* a full queue is tried again after this */
 
 struct brg_peers;

@@ -43,6 +43,29 @@ void brg_peer_dial(struct brg_peers *p, struct brg_peer_link *link) {
     }
 }
 
+/* 1: over the relay. Where both ways are open, the worker itself is asked. */
+static int takes_relay(const struct brg_peers *p, const struct brg_peer_link *link) {
+    if (p->relay == NULL || link->is_up) return 0;
+    if (link->at.endpoint[0] == '\0' || link->socket == NULL) return 1;
+    return p->now_ns >= link->down_ns + p->config.direct_ns;
+}
+
+static void send_gets(struct brg_peers *p, struct brg_peer_link *link, struct brg_peer_fetch *f) {
+    const int is_relayed = takes_relay(p, link);
+    struct brg_socket *socket = is_relayed ? p->relay : link->socket;
+    for (uint32_t i = 0; i < BRG_BULK_WINDOW_MAX && socket != NULL; i++) {
+        memset(&p->out.get, 0, sizeof p->out.get);
+        if (!brg_fetch_next_get(&f->fetch, p->now_ns, &p->out.get)) return;
+        p->out.type = BRG_MSG_GET;
+        p->out.epoch = p->epoch;
+        p->out.tensor_count = 0;
+        if (is_relayed) p->out.get.peer = link->at.member + 1;
+        /* A Get that cannot be sent counts as lost: it is repeated, at once after a reconnect. */
+        if (brg_socket_send_msg(socket, NULL, &p->out, NULL) != BRG_OK) return;
+        if (is_relayed) p->stats.relayed++;
+    }
+}
+
 int brg_peers_fetch(struct brg_peers *p, uint32_t member, const struct brg_object *object,
                     struct brg_buffer *buffer, uint64_t size_bytes, uint64_t timeout_ns,
                     uint64_t now_ns, struct brg_why *why) {
@@ -74,6 +97,7 @@ int brg_peers_fetch(struct brg_peers *p, uint32_t member, const struct brg_objec
     p->now_ns = now_ns;
     brg_fetch_start(&f->fetch, object, buffer, size_bytes, &config, now_ns);
     brg_peer_dial(p, &p->links[link]);
+    send_gets(p, &p->links[link], f); /* not in the next turn only: that would cost a wait */
     return BRG_OK;
 }
 
@@ -143,29 +167,6 @@ void brg_peer_reconnected(struct brg_peers *p, uint32_t link) {
         struct brg_peer_fetch *f = &p->fetches[i];
         if (f->is_used && !f->is_over && f->member == p->links[link].at.member)
             brg_fetch_reconnected(&f->fetch, p->now_ns);
-    }
-}
-
-/* 1: over the relay. Where both ways are open, the worker itself is asked. */
-static int takes_relay(const struct brg_peers *p, const struct brg_peer_link *link) {
-    if (p->relay == NULL || link->is_up) return 0;
-    if (link->at.endpoint[0] == '\0' || link->socket == NULL) return 1;
-    return p->now_ns >= link->down_ns + p->config.direct_ns;
-}
-
-static void send_gets(struct brg_peers *p, struct brg_peer_link *link, struct brg_peer_fetch *f) {
-    const int is_relayed = takes_relay(p, link);
-    struct brg_socket *socket = is_relayed ? p->relay : link->socket;
-    for (uint32_t i = 0; i < BRG_BULK_WINDOW_MAX && socket != NULL; i++) {
-        memset(&p->out.get, 0, sizeof p->out.get);
-        if (!brg_fetch_next_get(&f->fetch, p->now_ns, &p->out.get)) return;
-        p->out.type = BRG_MSG_GET;
-        p->out.epoch = p->epoch;
-        p->out.tensor_count = 0;
-        if (is_relayed) p->out.get.peer = link->at.member + 1;
-        /* A Get that cannot be sent counts as lost: it is repeated, at once after a reconnect. */
-        if (brg_socket_send_msg(socket, NULL, &p->out, NULL) != BRG_OK) return;
-        if (is_relayed) p->stats.relayed++;
     }
 }
 
