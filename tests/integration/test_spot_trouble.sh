@@ -109,7 +109,7 @@ for skew in -7200 7200; do
     listener "skew$skew" auto --spot-url "$cloud_url"
 done
 for skew in -7200 7200; do
-    wait_for_line 10 "skew$skew" 'spot: Azure has announced Reboot for this machine, in (899|900) s'
+    wait_for_line 10 "skew$skew" 'spot: Azure has announced Reboot for this machine, in (8[89][0-9]|900) s'
 done
 
 # ---- notices that are withdrawn, of another machine, and two at once ----
