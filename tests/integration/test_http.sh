@@ -50,7 +50,7 @@ wait_until 10 get -f "$at/readyz"
 expect_equal "mode of the secret" "$(stat -c %a "$work/$state/http.secret")" 600
 secret=$(cat "$work/$state/http.secret")
 expect_code 200 ok "$at/healthz"
-get -N --max-time 170 "$at/api/v1/stream" >"$work/stream" 2>/dev/null &
+curl -sSN --max-time 170 "$at/api/v1/stream" >"$work/stream" 2>/dev/null &
 started+=("$!")
 some_workers 4 --fault stall:for=15ms
 wait_until 30 grep -q '"points":\[{' "$work/stream"
