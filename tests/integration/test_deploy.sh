@@ -67,7 +67,7 @@ compose=
 if docker compose version >/dev/null 2>&1; then compose="docker compose"; fi
 if command -v docker-compose >/dev/null; then compose=docker-compose; fi
 if [ -n "$compose" ]; then
-    for overlay in "" compose.faults.yaml compose.gpu.yaml; do
+    for overlay in "" compose.faults.yaml compose.gpu.yaml compose.observe.yaml; do
         # shellcheck disable=SC2086 # two words, or none
         timeout 30 $compose -f "$top/docker/compose.yaml" \
             ${overlay:+-f "$top/docker/$overlay"} config -q || fail "compose refuses $overlay"
