@@ -280,7 +280,7 @@ int main(int argc, char **argv) {
     static struct table table;
     if (read_arguments(argc, argv, &b.set) != BRG_OK)
         bench_fail(
-            "wrong arguments; the head of bench/bench_recovery.c lists them, --steps is 50 .. "
+            "wrong arguments; the head of bench/bench_recovery.c lists them, --steps is 30 .. "
             "4000");
     if (b.set.quick) rates[RATES - 1] = 0.9; /* so that few steps see losses, too */
     b.optimizer.lr = b.set.lr;
