@@ -25,13 +25,14 @@ static const struct brg_cli_verb verb = {
     .name = "export",
     .arguments = "",
     .summary = "write a model as a file that other programs open",
-    .about = "Writes the parameters of a run's checkpoint, or of a model that was imported, in a\n"
-             "format that other programs read. The tokenizer goes with it, and the run, the step\n"
-             "and the digests of data and tokenizer are noted inside. Only models of type llama\n"
-             "have such formats.\n"
-             "\n"
-             "What is written appears under its name only once it is whole.\n",
-    .examples = "$ brigade export --run 1 --format gguf --dtype f16 --out kjv.gguf\n"
+    .about =
+        "Writes the parameters of a run, as they are now, or of a model that was imported, in a\n"
+        "format that other programs read. The tokenizer goes with it, and the run, the step\n"
+        "and the digests of data and tokenizer are noted inside. Only models of type llama\n"
+        "have such formats.\n"
+        "\n"
+        "What is written appears under its name only once it is whole.\n",
+    .examples = "$ brigade export --run kjv --format gguf --dtype f16 --out kjv.gguf\n"
                 "$ brigade export --run 1 --format hf --out kjv-hf\n"
                 "$ brigade export --checkpoint ckpt/run-1/ckpt-0000000400 --run-file kjv.yaml \\\n"
                 "      --format llama2c --out kjv.bin\n"
