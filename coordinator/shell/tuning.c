@@ -1,8 +1,9 @@
 /* tuning.c - `code: auto`: what the rounds show goes to the tuner, and its choice to the machine.
  *
  *   PROBING --enough rounds--> CHOOSING --another code--> SWITCHING --SWITCHED--> SETTLED
- *                                 ^  '------ the same -------------------------------^  |
- *                                 '------ rounds are not what was predicted ------------'
+ *      ^                          ^  '------ the same -------------------------------^  |
+ *      |                          '------ rounds are not what was predicted ------------'
+ *      '-- the same, and the code in force does not show what load costs now
  *
  * Rounds of a choice are looked at after 8 of them, then 16, 32 and so on. Where the tuner stays
  * with a code although its rounds take longer than it predicted (what it does not model, such as
@@ -28,6 +29,11 @@ struct brg_tuning {
     uint32_t state; /* enum state */
     uint32_t decisions;
     uint64_t rounds, total_ns; /* of the code in force, and from start to start of them */
+    uint64_t busy_ns;          /* workers' time in these rounds */
+    uint32_t outside;          /* the last look found the rounds outside the promise */
+    uint32_t tried_count;
+    struct brg_tuner_tried tried[BRG_TUNER_TRIED_MAX]; /* what codes in force really took */
+    double alpha_s; /* time against load, as it was seen last; a code without parts shows none */
     uint64_t last_round, last_started_ns;
     uint64_t first_round; /* points count rounds from here */
     uint64_t check_at;
@@ -94,6 +100,7 @@ static void take_entry(struct brg_service *s, const struct brg_round_log *log,
         brg_delays_add(s->delays, &delay);
         if (s->tuning != NULL) add_point(s->tuning, log->n, &delay);
     }
+    if (s->tuning != NULL) s->tuning->busy_ns += delay.ns;
 }
 
 static void give(struct brg_service *s, struct brg_tune_work *work) {
@@ -101,6 +108,37 @@ static void give(struct brg_service *s, struct brg_tune_work *work) {
     job->run_id = s->run->config.id;
     job->tune = work;
     brg_jobs_give(s->jobs, job);
+}
+
+static uint64_t mean_ns(const struct brg_tuning *t) {
+    return t->rounds > 0 ? t->total_ns / t->rounds : 0;
+}
+
+/* Keeps what the code in force did, for it and against it; the oldest record makes room. */
+static void remember(struct brg_tuning *t, const struct brg_code_spec *code) {
+    uint32_t at = 0;
+    if (t->promise.deals == 0 || t->rounds == 0) return;
+    while (at < t->tried_count && memcmp(&t->tried[at].spec, code, sizeof *code) != 0) at++;
+    if (at == BRG_TUNER_TRIED_MAX) {
+        memmove(t->tried, t->tried + 1, (BRG_TUNER_TRIED_MAX - 1) * sizeof *t->tried);
+        at--;
+    }
+    if (at >= t->tried_count) t->tried_count = at + 1;
+    t->tried[at] = (struct brg_tuner_tried){.spec = *code,
+                                            .step_ns = mean_ns(t),
+                                            .cost_ns = t->busy_ns / t->rounds,
+                                            .rounds = (uint32_t)t->rounds};
+}
+
+/* The workers are not what they were: what is older than half of these rounds says nothing. */
+static void forget_old(struct brg_tuning *t) {
+    const uint64_t half = t->last_round - t->first_round - t->rounds / 2;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < t->point_count; i++) {
+        if (t->points[i].round >= half) t->points[kept++] = t->points[i];
+    }
+    t->point_count = kept;
+    t->tried_count = 0;
 }
 
 static void choose(struct brg_service *s) {
@@ -116,11 +154,19 @@ static void choose(struct brg_service *s) {
         .keep_ppm = KEEP_PPM,
         .steps_left = left,
         .seed = run->config.seed,
+        .alpha_s = t->alpha_s,
         .resolution_s = RESOLUTION_S,
         .options = {.reattempt = 1,
                     .regroup = 1,
                     .models = run->config.models,
                     .patience_ns = run->config.timeouts.round_patience_ns}};
+    if (t->outside) {
+        forget_old(t);
+    } else {
+        remember(t, &run->code);
+    }
+    config.tried_count = t->tried_count;
+    memcpy(config.tried, t->tried, sizeof t->tried);
     if (s->link.shares > 0) config.options.vector_ns = s->link.busy_ns / s->link.shares;
     if (t->promise.deals > 0 || run->code_base > 0) config.current = run->code;
     struct brg_tune_work *work = brg_tune_work_new(&config, t->points, t->point_count);
@@ -133,17 +179,14 @@ static void choose(struct brg_service *s) {
     give(s, work);
 }
 
-static uint64_t mean_ns(const struct brg_tuning *t) {
-    return t->rounds > 0 ? t->total_ns / t->rounds : 0;
-}
-
 /* 1 where it is time to ask the tuner. */
 static int is_time(struct brg_tuning *t, uint32_t n) {
     if (t->state == PROBING) return t->rounds >= brg_tuner_probe_rounds(n);
     if (t->state != SETTLED || t->rounds < t->check_at) return 0;
     t->check_at *= 2;
     if (t->promise.deals == 0) return 1; /* the last choice came to nothing */
-    return brg_tuner_outside(&t->promise, mean_ns(t), (uint32_t)t->rounds);
+    t->outside = (uint32_t)brg_tuner_outside(&t->promise, mean_ns(t), (uint32_t)t->rounds);
+    return t->outside != 0;
 }
 
 void brg_service_round(struct brg_service *s, const struct brg_round_log *log) {
@@ -189,7 +232,8 @@ static void keep_table(struct brg_service *s, const struct brg_tuner_row *rows, 
 
 static void settle(struct brg_tuning *t) {
     t->state = SETTLED;
-    t->rounds = t->total_ns = 0;
+    t->rounds = t->total_ns = t->busy_ns = 0;
+    t->outside = 0;
     t->check_at = FIRST_CHECK;
 }
 
@@ -210,8 +254,14 @@ static void take_choice(struct brg_service *s, struct brg_shell_job *job) {
     const struct brg_service_run *run = &s->runs[s->run_index];
     uint32_t count = 0;
     const struct brg_tuner_row *rows = brg_tuner_rows(job->tune->tuner, &count);
+    const struct brg_profile_summary *seen = brg_tuner_summary(job->tune->tuner);
     t->wish = rows[brg_tuner_choice(job->tune->tuner)];
     keep_table(s, rows, count);
+    if (seen->has_slope == 1) t->alpha_s = seen->alpha_s;
+    if (t->outside && seen->has_slope != 1) {
+        t->wish = (struct brg_tuner_row){
+            .spec = brg_tuner_probe_spec(run->config.workers, run->config.batch.chunks)};
+    }
     if (memcmp(&t->wish.spec, &run->code, sizeof run->code) == 0) {
         if (t->decisions++ == 0) tell(s, &t->wish, "stays with");
         t->promise = t->wish;
@@ -238,7 +288,7 @@ static void take_scheme(struct brg_service *s, struct brg_shell_job *job) {
     job->tune->scheme = NULL;
     t->state = SWITCHING;
     t->decisions++;
-    tell(s, &t->wish, "takes");
+    if (t->wish.deals > 0) tell(s, &t->wish, "takes");
 }
 
 void brg_tuning_answer(struct brg_service *s, struct brg_shell_job *job) {
@@ -273,6 +323,12 @@ void brg_tuning_switched(struct brg_service *s) {
     t->promise = t->wish;
     t->last_round = 0;
     settle(t);
+    if (t->promise.deals > 0) return;
+    t->state = PROBING; /* anew: all that was seen is of another time */
+    t->point_count = 0;
+    brg_service_event(s, BRG_EVENT_CODE, s->run->config.id, BRG_NOBODY,
+                      "auto probes again: the rounds are not what they were, and the code in force "
+                      "does not show what load costs");
 }
 
 /* ---- open, close, show ---- */
