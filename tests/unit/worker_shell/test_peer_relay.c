@@ -222,6 +222,28 @@ static void peer_relayed_message_of_a_stranger__changes_nothing(void **state) {
     assert_int_equal(links_stats(l, 0).sent_bytes, 0);
 }
 
+static void peer_answer_of_another_than_was_asked__changes_nothing(void **state) {
+    struct hub *h = *state;
+    struct links *l = &h->l;
+    const struct brg_object o = links_object(BRG_OBJECT_ACT, 1, 5, 3);
+    links_open(l, 1, NULL);
+    connect_bulk(h, 1);
+    assert_int_equal(links_place(l, 1, 1, 5), BRG_OK); /* members 0 and 2 */
+    assert_int_equal(links_fetch(l, 1, 0, &o, 4, LINKS_PATIENCE_NS), BRG_OK);
+    h->msg.type = BRG_MSG_PART;
+    h->msg.tensor_count = 1;
+    h->msg.tensors[0] = (struct brg_tensor){.dtype = BRG_DTYPE_BYTES, .elements = 4};
+    h->msg.part = (struct brg_msg_part){.object = o, .total = 4, .peer = 2 + 1};
+    const struct brg_bytes bytes = {"liar", 4};
+    brg_peers_on_relayed(l->ends[1].peers, &h->msg, bytes, links_now_ns());
+    assert_int_equal(links_stats(l, 1).faults, 1);
+    assert_int_equal(brg_peers_next(l->ends[1].peers, &l->result), BRG_ENOENT);
+    h->msg.part.peer = 0 + 1;
+    brg_peers_on_relayed(l->ends[1].peers, &h->msg, bytes, links_now_ns());
+    assert_int_equal(brg_peers_next(l->ends[1].peers, &l->result), BRG_OK);
+    brg_buffer_release(l->result.buffer);
+}
+
 #define HUB_TEST(name) cmocka_unit_test_setup_teardown(name, hub_setup, hub_teardown)
 
 int main(void) {
@@ -231,6 +253,7 @@ int main(void) {
         HUB_TEST(peer_that_both_ways_lead_to__is_asked_itself),
         HUB_TEST(peer_relay_that_loses_messages__is_asked_again_and_ends_in_time),
         HUB_TEST(peer_relayed_message_of_a_stranger__changes_nothing),
+        HUB_TEST(peer_answer_of_another_than_was_asked__changes_nothing),
     };
     return cmocka_run_group_tests_name("peer_relay", tests, NULL, NULL) != 0;
 }
