@@ -136,8 +136,17 @@ static int many(uint64_t n, uint64_t from) {
         events += dispatched;
         all = brg_prng_mix(all, once, 0, 0);
         if (i % 16 != 0) continue;
+        const uint64_t counts[] = {commits_count, placements_count, handovers_count,
+                                   rollbacks_count};
+        uint64_t rungs[8];
+        memcpy(rungs, rung_counts, sizeof rungs);
         run(from + i);
         BRG_ASSERT(trace == once);
+        commits_count = counts[0]; /* told once */
+        placements_count = counts[1];
+        handovers_count = counts[2];
+        rollbacks_count = counts[3];
+        memcpy(rung_counts, rungs, sizeof rungs);
     }
     printf("%" PRIu64 " passed, 0 failed\n%" PRIu64 " events, %" PRIu64 " steps committed, %" PRIu64
            " placements, %" PRIu64 " hand-overs, %" PRIu64 " rollbacks\n",

@@ -7,7 +7,7 @@ enum { PARKED_MAX = 64 };
 /* One process. */
 static struct worker {
     struct brg_stage machine;
-    uint64_t session, fetch, slow_ns, armed_ns;
+    uint64_t session, fetch, slow_ns, armed_ns, leave_ns;
     uint32_t up, draining, mute, spoiled, relayed[NODES_MAX], donors, donor_count;
     struct map map;
     struct weights w, mixed;
@@ -152,6 +152,7 @@ static void apply(uint32_t n, uint64_t step) {
     /* The serial run has made this step, unless another history has begun since. */
     const struct brg_pipeline *p = coordinator_machine();
     const uint32_t s = w->machine.held;
+    if (s == BRG_STAGE_NONE) return; /* what comes next in the list drops it again */
     if (coordinator_up() && step == truth_version && w->machine.lineage == p->stages[s].lineage)
         BRG_ASSERT(memcmp(&truth[s], &w->w, sizeof w->w) == 0);
 }
@@ -247,11 +248,16 @@ void worker_kill(uint32_t n) {
 void worker_drain(uint32_t n) {
     tell("worker drains", n, workers[n].machine.version);
     workers[n].draining = 1;
+    workers[n].leave_ns = now_ns + 3000 * MS; /* whatever is said */
 }
 
 static void hello(uint32_t n) {
     struct worker *w = &workers[n];
     const struct brg_stage *s = &w->machine;
+    if (w->draining && now_ns >= w->leave_ns) {
+        worker_kill(n);
+        return;
+    }
     push((struct event){
         .at_ns = now_ns + 100 * MS, .kind = TIMER, .node = n, .session = w->session, .from = 1});
     struct msg m = {.session = w->session,
