@@ -22,7 +22,7 @@ packages_build="gcc libc6-dev cmake ninja-build pkg-config ca-certificates mawk
     libcmocka-dev libyaml-dev libcjson-dev libcurl4-openssl-dev libmicrohttpd-dev
     zlib1g-dev bible-kjv bible-kjv-text"
 # shellcheck disable=SC2034
-packages_check="clang-14 clang-format-14 libclang-rt-14-dev shellcheck"
+packages_check="clang-14 clang-format-14 libclang-rt-14-dev shellcheck jq"
 
 say() { printf '== %4ds  %s\n' "$SECONDS" "$*"; }
 
