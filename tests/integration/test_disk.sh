@@ -112,8 +112,10 @@ run=runs/1
 # The newest segment of the log may hold no step yet.
 listed() { (cd "$work/whole" && find "$1" -name "$2" | sort); }
 segment=$(listed $run/log '*.grad' | head -n 1)
-newest=$(listed $run/checkpoints 'ckpt-*' | tail -n 1)
-older=$(listed $run/checkpoints 'ckpt-*' | tail -n 2 | head -n 1)
+# The one that was being written when the coordinator was killed has no manifest yet, and is none.
+newest=$(listed $run/checkpoints manifest.json | tail -n 1)
+older=$(listed $run/checkpoints manifest.json | tail -n 2 | head -n 1)
+newest=${newest%/*} older=${older%/*}
 copy() { cp -a "$work/whole" "$work/$1"; }
 
 copy newest_damaged
