@@ -101,7 +101,7 @@ stop "$coordinator"
 # ---- auto ----
 state=auto
 run=$work/auto.yaml
-tiny_llama "$run" 400 'code: auto' 'models: 2'
+tiny_llama "$run" 4000 'code: auto' 'models: 2'
 the_coordinator "$state" --config "$run"
 some_workers 4 --fault "ge:p=0.1,q=0.7,add=40ms,seed=5"
 wait_until 60 eval "ask status --json | jq -e '.open.tuning.decisions > 0 and
@@ -115,5 +115,13 @@ the_coordinator "$state" --config "$run"
 wait_until 30 eval "ask status --json | jq -e '.open.step > 0'"
 expect_equal "the code after a restart" "$(ask status --json | jq -r .open.code)" "$chosen"
 echo "auto: $chosen"
+settled() { ask status --json | jq -e '.open.tuning | .state == "settled" and .decisions > 0'; }
+wait_until 60 eval 'settled'
+ask status --json | jq -e '.open.tuning.predicted_step_s < 0.2' >/dev/null ||
+    fail "the workers stalled before they were told to"
+dismiss_workers
+some_workers 4 --fault "stall:for=250ms" # not the workers that the choice was made for
+wait_until 60 eval "ask status --json | jq -e '.open.tuning.predicted_step_s > 0.2'"
+echo "auto: what it expects follows the workers that came instead"
 dismiss_workers
 stop "$coordinator"
