@@ -165,12 +165,6 @@ static uint32_t missing(const struct brg_scheme *s, uint64_t round, const struct
     return brg_bits_lacking(&have[s->spec.delay], s->units, &out[s->spec.delay]);
 }
 
-static int decode(const struct brg_scheme *s, const struct brg_bits *available, double *weights) {
-    if (!brg_bits_full(available, s->units)) return BRG_ERANK;
-    for (uint32_t u = 0; u < s->units; u++) weights[u] = 1.0;
-    return BRG_OK;
-}
-
 const struct brg_scheme_ops brg_frc_ops = {
     .check = check,
     .table_count = table_count,
@@ -182,5 +176,5 @@ const struct brg_scheme_ops brg_frc_ops = {
     .assign = assign,
     .may_end = may_end,
     .missing = missing,
-    .decode = decode,
+    .decode = brg_scheme_sum_all,
 };

@@ -411,11 +411,7 @@ static int decode(const struct brg_scheme *s, const struct brg_bits *available, 
     const struct brg_cyclic cyclic = cyclic_of(s);
     double w[BRG_SCHEME_UNITS_MAX];
     if (!brg_bits_full(available, all)) return BRG_ERANK;
-    if (!coded(spec) || repetition(spec)) {
-        if (!brg_bits_full(available, s->units)) return BRG_ERANK;
-        for (uint32_t u = 0; u < s->units; u++) weights[u] = 1.0;
-        return BRG_OK;
-    }
+    if (!coded(spec) || repetition(spec)) return brg_scheme_sum_all(s, available, weights);
     for (uint32_t u = 0; u < all; u++) w[u] = 1.0;
     for (uint32_t part = 0; part < spec->b; part++) {
         const struct brg_bits held = part_of(spec, available, part);

@@ -13,7 +13,6 @@ static const struct brg_scheme_ops *ops_of(uint32_t kind) {
     case BRG_CODE_CYCLIC: return &brg_cyclic_ops;
     case BRG_CODE_SR_SGC: return &brg_sr_sgc_ops;
     case BRG_CODE_M_SGC: return &brg_m_sgc_ops;
-
     default: return NULL;
     }
 }
@@ -220,6 +219,13 @@ uint32_t brg_scheme_missing(const struct brg_scheme *s, uint64_t round, const st
     check_sets(s, have, jobs);
     for (uint32_t d = 0; d < jobs; d++) brg_bits_clear(&out[d]);
     return ops(s)->missing(s, round, have, out);
+}
+
+int brg_scheme_sum_all(const struct brg_scheme *s, const struct brg_bits *available,
+                       double *weights) {
+    if (!brg_bits_full(available, s->units)) return BRG_ERANK;
+    for (uint32_t u = 0; u < s->units; u++) weights[u] = 1.0;
+    return BRG_OK;
 }
 
 int brg_scheme_decode(const struct brg_scheme *s, const struct brg_bits *available,

@@ -80,6 +80,11 @@ uint32_t brg_cyclic_missing(const struct brg_cyclic *c, const struct brg_bits *h
 /* 1 where `have` is decodable; table NULL: as for missing. */
 int brg_cyclic_enough(const struct brg_cyclic *c, const struct brg_bits *have);
 
+/* decode of every code whose gradient is the plain sum of its units: all of them are needed, each
+ * counts once. errors: BRG_ERANK one is missing */
+BRG_CHECK int brg_scheme_sum_all(const struct brg_scheme *s, const struct brg_bits *available,
+                                 double *weights);
+
 /* 1 where all units 0 .. count-1 are in `have`. */
 static inline int brg_bits_full(const struct brg_bits *have, uint32_t count) {
     struct brg_bits all;

@@ -173,9 +173,7 @@ static int decode(const struct brg_scheme *s, const struct brg_bits *available, 
         const struct brg_cyclic cyclic = cyclic_of(s);
         return brg_cyclic_decode(&cyclic, available, weights);
     }
-    if (!brg_bits_full(available, s->units)) return BRG_ERANK;
-    for (uint32_t u = 0; u < s->units; u++) weights[u] = 1.0;
-    return BRG_OK;
+    return brg_scheme_sum_all(s, available, weights);
 }
 
 const struct brg_scheme_ops brg_sr_sgc_ops = {

@@ -379,4 +379,23 @@ static inline void check_random_states(const struct brg_code_spec *spec, uint64_
     free(s);
 }
 
+/* Settings that a sequential code must refuse, with what the sentence must propose. */
+struct sequence_refusal {
+    uint32_t n, b, w, lambda, base, chunks;
+    const char *proposal;
+};
+
+static inline void
+sequence_expect_refusals(const struct sequence_refusal *c, size_t count,
+                         struct brg_code_spec (*make)(uint32_t n, uint32_t b, uint32_t w,
+                                                      uint32_t lambda, uint32_t base)) {
+    for (size_t i = 0; i < count; i++) {
+        struct brg_code_spec spec = make(c[i].n, c[i].b, c[i].w, c[i].lambda, c[i].base);
+        struct brg_why why = {""};
+        spec.chunks = c[i].chunks;
+        assert_int_equal(brg_scheme_check(&spec, &why), BRG_EINVAL);
+        if (strstr(why.text, c[i].proposal) == NULL) fail_msg("case %zu: %s", i, why.text);
+    }
+}
+
 #endif

@@ -273,10 +273,7 @@ static void m_sgc_without_matrix__gives_the_same_bits_whoever_was_late(void **st
 
 static void m_sgc_bad_spec__is_refused_with_a_sentence_that_proposes_another(void **state) {
     (void)state;
-    const struct {
-        uint32_t n, b, w, lambda, base, chunks;
-        const char *proposal;
-    } c[] = {
+    static const struct sequence_refusal c[] = {
         {8, 1, 1, 2, REP, 64, "set w to 2 .. 8"},
         {8, 1, 9, 2, REP, 64, "set w to 2 .. 8"},
         {8, 0, 2, 2, REP, 64, "set b to 1 .. 1"},
@@ -292,13 +289,7 @@ static void m_sgc_bad_spec__is_refused_with_a_sentence_that_proposes_another(voi
         {256, 1, 2, 65, CYC, 64, "or use the base repetition"},
         {256, 1, 2, 255, REP, 64, "or lambda to n = 256, which needs 256"},
     };
-    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-        struct brg_code_spec spec = m_sgc(c[i].n, c[i].b, c[i].w, c[i].lambda, c[i].base);
-        struct brg_why why = {""};
-        spec.chunks = c[i].chunks;
-        assert_int_equal(brg_scheme_check(&spec, &why), BRG_EINVAL);
-        if (strstr(why.text, c[i].proposal) == NULL) fail_msg("case %zu: %s", i, why.text);
-    }
+    sequence_expect_refusals(c, sizeof c / sizeof *c, m_sgc);
 }
 
 int main(void) {

@@ -250,10 +250,7 @@ static void sr_sgc_groups__take_turns_to_attempt_again(void **state) {
 
 static void sr_sgc_bad_spec__is_refused_with_a_sentence_that_proposes_another(void **state) {
     (void)state;
-    const struct {
-        uint32_t n, b, w, lambda, base, chunks;
-        const char *proposal;
-    } c[] = {
+    static const struct sequence_refusal c[] = {
         {8, 0, 2, 2, REP, 8, "to 1 .. 7"},
         {8, 8, 9, 2, REP, 8, "to 1 .. 7"},
         {8, 2, 4, 2, REP, 8, "set w to a multiple of b = 2 and one more, 3 .. 32"},
@@ -267,13 +264,7 @@ static void sr_sgc_bad_spec__is_refused_with_a_sentence_that_proposes_another(vo
         {8, 1, 2, 2, CYC, 12, "set chunks to a multiple of 8 or base to repetition"},
         {256, 1, 2, 140, CYC, 256, "or use the base repetition"},
     };
-    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-        struct brg_code_spec spec = sr_sgc(c[i].n, c[i].b, c[i].w, c[i].lambda, c[i].base);
-        struct brg_why why = {""};
-        spec.chunks = c[i].chunks;
-        assert_int_equal(brg_scheme_check(&spec, &why), BRG_EINVAL);
-        if (strstr(why.text, c[i].proposal) == NULL) fail_msg("case %zu: %s", i, why.text);
-    }
+    sequence_expect_refusals(c, sizeof c / sizeof *c, sr_sgc);
 }
 
 int main(void) {
