@@ -209,10 +209,18 @@ function drawStrip(canvas, times, middle, ratio) {
   });
 }
 
+// Never heard in time: says something only where most others are heard. A code that decides at the
+// first instant does without one of each group, however quick that one is.
+function findUnheard(workers) {
+  const active = workers.map((w, i) => i).filter((i) => workers[i].state === "active");
+  const unheard = active.filter((i) => (state.strips[i] || []).length > 12 && !state.strips[i].some((t) => t > 0));
+  return new Set(4 * unheard.length <= active.length ? unheard : []);
+}
+
 // middle: for each round what the median of those that finished took; chunk: the median worker's.
-function workerRow(w, times, middle, chunk) {
+function workerRow(w, times, middle, chunk, unheard) {
   const done = times.filter((t) => t > 0), late = times.filter((t, i) => Math.abs(t) > SLOW * middle[i]).length;
-  const isStraggler = w.state === "active" && times.length > 3 && w.chunk_s > STRAGGLER * chunk;
+  const isStraggler = w.state === "active" && times.length > 3 && (unheard || w.chunk_s > STRAGGLER * chunk);
   const gone = ["left", "lost", "away", "revoked"].includes(w.state);
   const kind = w.state === "active" ? "good" : w.state === "lost" || w.state === "revoked" || w.state === "quarantined" ? "bad" : gone ? "" : "warn";
   const canvas = el("canvas", { class: "strip", role: "img",
@@ -237,7 +245,8 @@ function drawWorkers() {
   const chunk = median(workers.filter((w) => w.state === "active" && isNumber(w.chunk_s)).map((w) => w.chunk_s));
   const body = $("workers").tBodies[0];
   if (body.contains(document.activeElement)) return; // a button in use stays where it is
-  const rows = workers.map((w, i) => workerRow(w, state.strips[i] || [], middle, chunk));
+  const unheard = findUnheard(workers);
+  const rows = workers.map((w, i) => workerRow(w, state.strips[i] || [], middle, chunk, unheard.has(i)));
   body.replaceChildren(...rows.map((r) => r.tr));
   for (const r of rows) r.draw();
   document.querySelector("#workers .act").hidden = state.secret === "";

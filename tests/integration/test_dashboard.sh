@@ -23,12 +23,12 @@ optimizer: {type: adamw, lr: 3e-3, warmup: 5}
 steps: 100000
 seed: 7
 workers: 16
-code: {scheme: frc, s: 1}
+code: {scheme: frc, s: 1, policy: minwait}
 YAML
 the_coordinator c --config "$work/run.yaml"
 for i in $(seq 16); do
     stall=$((30 + i))
-    [ "$i" -ne 5 ] || stall=300
+    [ "$i" -ne 5 ] || stall=2000
     a_worker "node-$i" --fault "stall:for=${stall}ms"
 done
 
