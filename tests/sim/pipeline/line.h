@@ -22,7 +22,7 @@
 
 #include "base/prng.h"
 #include "coordinator/core/pipeline.h"
-#include "worker/core/stage.h"
+#include "worker/core/holder.h"
 
 #define MS BRG_NS_PER_MS
 enum {
@@ -65,8 +65,8 @@ struct map {
 
 struct msg {
     struct brg_pipe_event ev;
-    struct brg_stage_event sev;
-    struct brg_stage_get get;
+    struct brg_holder_event sev;
+    struct brg_holder_get get;
     struct map map;
     struct weights w;
     uint64_t session, fetch, lineage, version, value;

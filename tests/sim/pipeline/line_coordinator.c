@@ -34,7 +34,7 @@ void coordinator_reset(void) {
     session = crash_in = 0;
 }
 
-static void send(const struct brg_pipe_action *a, struct brg_stage_event sev) {
+static void send(const struct brg_pipe_action *a, struct brg_holder_event sev) {
     struct msg m = {.sev = sev};
     m.sev.epoch = disk.epoch;
     m.sev.generation = a->generation;
@@ -133,33 +133,33 @@ static void persist(const struct brg_pipe_action *a) {
 static void act(const struct brg_pipe_action *a) {
     switch (a->type) {
     case BRG_PACT_SEND_PLACE:
-        send(a, (struct brg_stage_event){.type = BRG_SEV_PLACE,
-                                         .stage = a->stage,
-                                         .stages = opt.stages,
-                                         .lanes = a->lanes,
-                                         .lane_count = opt.lanes,
-                                         .microbatches = opt.microbatches,
-                                         .steps = opt.steps,
-                                         .version = a->version,
-                                         .commit_generation = a->commit_generation,
-                                         .lineage = a->lineage,
-                                         .rung = a->rung});
+        send(a, (struct brg_holder_event){.type = BRG_HEV_PLACE,
+                                          .stage = a->stage,
+                                          .stages = opt.stages,
+                                          .lanes = a->lanes,
+                                          .lane_count = opt.lanes,
+                                          .microbatches = opt.microbatches,
+                                          .steps = opt.steps,
+                                          .version = a->version,
+                                          .commit_generation = a->commit_generation,
+                                          .lineage = a->lineage,
+                                          .rung = a->rung});
         break;
-    case BRG_PACT_SEND_START: send(a, (struct brg_stage_event){.type = BRG_SEV_START}); break;
+    case BRG_PACT_SEND_START: send(a, (struct brg_holder_event){.type = BRG_HEV_START}); break;
     case BRG_PACT_SEND_COMMIT:
         BRG_ASSERT(a->step <= disk.committed);
-        send(a, (struct brg_stage_event){.type = BRG_SEV_COMMIT, .step = a->step});
+        send(a, (struct brg_holder_event){.type = BRG_HEV_COMMIT, .step = a->step});
         break;
     case BRG_PACT_SEND_UNSEAT:
-        send(a, (struct brg_stage_event){.type = BRG_SEV_UNSEAT,
-                                         .version = a->version,
-                                         .commit_generation = a->commit_generation});
+        send(a, (struct brg_holder_event){.type = BRG_HEV_UNSEAT,
+                                          .version = a->version,
+                                          .commit_generation = a->commit_generation});
         break;
     case BRG_PACT_SEND_LEARN:
-        send(a, (struct brg_stage_event){
-                    .type = BRG_SEV_LEARN, .stage = a->stage, .lineage = a->lineage});
+        send(a, (struct brg_holder_event){
+                    .type = BRG_HEV_LEARN, .stage = a->stage, .lineage = a->lineage});
         break;
-    case BRG_PACT_SEND_RELAY: send(a, (struct brg_stage_event){.type = 0}); break;
+    case BRG_PACT_SEND_RELAY: send(a, (struct brg_holder_event){.type = 0}); break;
     case BRG_PACT_SEND_MAY_GO:
         tell("may go", a->member + 1, 0);
         if (worker_up(a->member + 1)) worker_kill(a->member + 1);
@@ -275,7 +275,7 @@ void coordinator_event(const struct event *e) {
         if (e->msg.session == sessions[n] && e->msg.ev.epoch == disk.epoch) return;
         if (e->msg.session < sessions[n]) return;
         if (e->msg.ev.epoch != disk.epoch) { /* first it must leave what was under way */
-            struct msg m = {.sev = {.type = BRG_SEV_WELCOME, .epoch = disk.epoch, .run = 1}};
+            struct msg m = {.sev = {.type = BRG_HEV_WELCOME, .epoch = disk.epoch, .run = 1}};
             transmit(TO_WORKER, 0, n, &m);
             return;
         }

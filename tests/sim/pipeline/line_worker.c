@@ -6,7 +6,7 @@ enum { PARKED_MAX = 64 };
 
 /* One process. */
 static struct worker {
-    struct brg_stage machine;
+    struct brg_holder machine;
     uint64_t session, fetch, slow_ns, armed_ns, leave_ns;
     uint32_t up, draining, mute, spoiled, relayed[NODES_MAX], donors, donor_count;
     struct map map;
@@ -24,7 +24,7 @@ static struct worker {
 
 static uint64_t next_session;
 
-static void feed(uint32_t n, struct brg_stage_event ev);
+static void feed(uint32_t n, struct brg_holder_event ev);
 static void answer_parked(uint32_t n);
 
 int worker_up(uint32_t n) {
@@ -73,7 +73,7 @@ static void ask(uint32_t n, uint32_t kind, uint32_t to, struct msg m) {
 }
 
 /* Files, or nothing to wait for: the time of a download. */
-static void load(uint32_t n, const struct brg_stage_action *a, struct weights w) {
+static void load(uint32_t n, const struct brg_holder_action *a, struct weights w) {
     push((struct event){.at_ns = now_ns + 20 * MS + below(80 * MS),
                         .kind = LOADED,
                         .node = n,
@@ -84,7 +84,7 @@ static void load(uint32_t n, const struct brg_stage_action *a, struct weights w)
                                 .sev = {.generation = a->generation}}});
 }
 
-static void fetch_state(uint32_t n, const struct brg_stage_action *a) {
+static void fetch_state(uint32_t n, const struct brg_holder_action *a) {
     struct worker *w = &workers[n];
     struct msg m = {.fetch = ++w->fetch,
                     .stage = a->stage,
@@ -105,24 +105,24 @@ static void fetch_state(uint32_t n, const struct brg_stage_action *a) {
     }
 }
 
-static void get(uint32_t n, const struct brg_stage_action *a) {
+static void get(uint32_t n, const struct brg_holder_action *a) {
     struct worker *w = &workers[n];
-    const uint32_t lane = a->object == BRG_OBJECT_LANE ? a->index : a->index % opt.lanes;
+    const uint32_t lane = a->object == BRG_TENSOR_LANE ? a->index : a->index % opt.lanes;
     const struct msg m = {
         .get = {
             .generation = a->generation, .step = a->step, .object = a->object, .index = a->index}};
     ask(n, GET, w->map.holder[a->stage][lane], m);
 }
 
-static void compute(uint32_t n, const struct brg_stage_action *a) {
-    const uint32_t object = a->type == BRG_SACT_FORWARD    ? BRG_OBJECT_ACT
-                            : a->type == BRG_SACT_BACKWARD ? BRG_OBJECT_GRAD
-                                                           : BRG_OBJECT_LANE;
+static void compute(uint32_t n, const struct brg_holder_action *a) {
+    const uint32_t object = a->type == BRG_HACT_FORWARD    ? BRG_TENSOR_ACT
+                            : a->type == BRG_HACT_BACKWARD ? BRG_TENSOR_GRAD
+                                                           : BRG_TENSOR_LANE;
     push((struct event){.at_ns = now_ns + workers[n].slow_ns + below(MS),
                         .kind = COMPUTED,
                         .node = n,
                         .session = workers[n].session,
-                        .msg = {.sev = {.type = BRG_SEV_COMPUTED,
+                        .msg = {.sev = {.type = BRG_HEV_COMPUTED,
                                         .generation = a->generation,
                                         .step = a->step,
                                         .index = a->index,
@@ -152,56 +152,56 @@ static void apply(uint32_t n, uint64_t step) {
     /* The serial run has made this step, unless another history has begun since. */
     const struct brg_pipeline *p = coordinator_machine();
     const uint32_t s = w->machine.held;
-    if (s == BRG_STAGE_NONE) return; /* what comes next in the list drops it again */
+    if (s == BRG_HOLDER_NONE) return; /* what comes next in the list drops it again */
     if (coordinator_up() && step == truth_version && w->machine.lineage == p->stages[s].lineage)
         BRG_ASSERT(memcmp(&truth[s], &w->w, sizeof w->w) == 0);
 }
 
-static void act(uint32_t n, const struct brg_stage_action *a) {
+static void act(uint32_t n, const struct brg_holder_action *a) {
     struct worker *w = &workers[n];
     struct brg_pipe_event ev = {.generation = a->generation, .stage = a->stage};
     switch (a->type) {
-    case BRG_SACT_SEND_PLACED:
+    case BRG_HACT_SEND_PLACED:
         ev.type = BRG_PEV_PLACED;
         ev.digest = digest_of(weigh(&w->w));
         to_coordinator(n, ev);
         break;
-    case BRG_SACT_SEND_READY:
+    case BRG_HACT_SEND_READY:
         ev.type = BRG_PEV_READY;
         ev.step = a->step;
         ev.digest = digest_of(w->reduced);
         to_coordinator(n, ev);
         break;
-    case BRG_SACT_SEND_FETCH_FAILED:
+    case BRG_HACT_SEND_FETCH_FAILED:
         ev.type = BRG_PEV_FETCH_FAILED;
         to_coordinator(n, ev);
         break;
-    case BRG_SACT_SEND_LOST_PEER:
+    case BRG_HACT_SEND_LOST_PEER:
         ev.type = BRG_PEV_LOST_PEER;
         ev.peer = w->map.holder[a->stage][a->index % opt.lanes] - 1;
         to_coordinator(n, ev);
         break;
-    case BRG_SACT_SEND_LEARNED:
+    case BRG_HACT_SEND_LEARNED:
         ev.type = BRG_PEV_LEARNED;
         ev.version = a->version;
         ev.lineage = a->lineage;
         to_coordinator(n, ev);
         break;
-    case BRG_SACT_FETCH_STATE: fetch_state(n, a); break;
-    case BRG_SACT_FETCH_TAIL: {
+    case BRG_HACT_FETCH_STATE: fetch_state(n, a); break;
+    case BRG_HACT_FETCH_TAIL: {
         const struct msg m = {.get = {.step = a->step, .object = 9}};
         ask(n, GET, w->map.sources[0], m);
         break;
     }
-    case BRG_SACT_CANCEL: w->fetch++; break;
-    case BRG_SACT_BEGIN: memset(w->lanes, 0, sizeof w->lanes); break;
-    case BRG_SACT_GET: get(n, a); break;
-    case BRG_SACT_FORWARD:
-    case BRG_SACT_BACKWARD:
-    case BRG_SACT_REDUCE: compute(n, a); break;
-    case BRG_SACT_APPLY: apply(n, a->step); break;
-    case BRG_SACT_SHADOW: send_slice(n, a->version); break;
-    case BRG_SACT_ARM:
+    case BRG_HACT_CANCEL: w->fetch++; break;
+    case BRG_HACT_BEGIN: memset(w->lanes, 0, sizeof w->lanes); break;
+    case BRG_HACT_GET: get(n, a); break;
+    case BRG_HACT_FORWARD:
+    case BRG_HACT_BACKWARD:
+    case BRG_HACT_REDUCE: compute(n, a); break;
+    case BRG_HACT_APPLY: apply(n, a->step); break;
+    case BRG_HACT_SHADOW: send_slice(n, a->version); break;
+    case BRG_HACT_ARM:
         if (w->armed_ns > now_ns && w->armed_ns <= a->at_ns) break; /* an earlier one does */
         w->armed_ns = a->at_ns > now_ns ? a->at_ns : now_ns;
         push((struct event){.at_ns = w->armed_ns, .kind = TIMER, .node = n, .session = w->session});
@@ -210,25 +210,25 @@ static void act(uint32_t n, const struct brg_stage_action *a) {
     }
 }
 
-static void feed(uint32_t n, struct brg_stage_event ev) {
-    static struct brg_stage_actions stack[8]; /* an answer may come within an action */
+static void feed(uint32_t n, struct brg_holder_event ev) {
+    static struct brg_holder_actions stack[8]; /* an answer may come within an action */
     static uint32_t depth;
     BRG_ASSERT(depth < 8);
-    struct brg_stage_actions *out = &stack[depth++];
+    struct brg_holder_actions *out = &stack[depth++];
     ev.now_ns = now_ns;
-    if (brg_stage_step(&workers[n].machine, &ev, out) == BRG_OK) {
-        brg_stage_check(&workers[n].machine);
+    if (brg_holder_step(&workers[n].machine, &ev, out) == BRG_OK) {
+        brg_holder_check(&workers[n].machine);
         for (uint32_t i = 0; i < out->count; i++) act(n, &out->items[i]);
     }
     if (--depth == 0) answer_parked(n);
 }
 
 void worker_start(uint32_t n) {
-    static const struct brg_stage_config config = {
+    static const struct brg_holder_config config = {
         .retry_ns = 60 * MS, .fetch_ns = 500 * MS, .peer_ns = 300 * MS};
     struct worker *w = &workers[n];
     memset(w, 0, sizeof *w);
-    BRG_ASSERT(brg_stage_init(&w->machine, &config) == BRG_OK);
+    BRG_ASSERT(brg_holder_init(&w->machine, &config) == BRG_OK);
     w->up = 1;
     w->session = ++next_session;
     w->slow_ns = MS / 4 + below(3 * MS);
@@ -253,7 +253,7 @@ void worker_drain(uint32_t n) {
 
 static void hello(uint32_t n) {
     struct worker *w = &workers[n];
-    const struct brg_stage *s = &w->machine;
+    const struct brg_holder *s = &w->machine;
     if (w->draining && now_ns >= w->leave_ns) {
         worker_kill(n);
         return;
@@ -277,17 +277,17 @@ static void hello(uint32_t n) {
 /* return: 0 where it has to wait */
 static int answer(uint32_t n, const struct event *e) {
     const struct worker *w = &workers[n];
-    const struct brg_stage_get *g = &e->msg.get;
+    const struct brg_holder_get *g = &e->msg.get;
     struct msg m = {.get = *g, .session = e->msg.session, .relayed = e->msg.relayed, .has = 1};
     if (g->object == 9) { /* the sum of gradients of a step that was made */
         if (w->last_step < g->step) return 0;
         if (w->last_step > g->step) return 1;
         m.value = w->last_reduced;
     } else {
-        const enum brg_stage_answer answer = brg_stage_serve(&w->machine, g);
-        if (answer != BRG_STAGE_HAS) return answer == BRG_STAGE_GONE;
-        m.value = g->object == BRG_OBJECT_ACT    ? w->out[g->index]
-                  : g->object == BRG_OBJECT_GRAD ? w->gout[g->index]
+        const enum brg_holder_answer answer = brg_holder_serve(&w->machine, g);
+        if (answer != BRG_HOLDER_HAS) return answer == BRG_HOLDER_GONE;
+        m.value = g->object == BRG_TENSOR_ACT    ? w->out[g->index]
+                  : g->object == BRG_TENSOR_GRAD ? w->gout[g->index]
                                                  : w->lanes[g->index];
     }
     transmit(GIVE, n, e->from, &m);
@@ -316,27 +316,27 @@ static void on_get(uint32_t n, const struct event *e) {
 
 static void on_give(uint32_t n, const struct msg *m) {
     struct worker *w = &workers[n];
-    const struct brg_stage *s = &w->machine;
+    const struct brg_holder *s = &w->machine;
     if (!m->has) {
-        feed(n, (struct brg_stage_event){.type = BRG_SEV_PARKED, .generation = m->get.generation});
+        feed(n, (struct brg_holder_event){.type = BRG_HEV_PARKED, .generation = m->get.generation});
         return;
     }
     if (m->get.object == 9) {
-        if (s->phase != BRG_STAGE_LEARNING || m->get.step != s->version + 1) return;
+        if (s->phase != BRG_HOLDER_LEARNING || m->get.step != s->version + 1) return;
         w->reduced = m->value;
-        feed(n, (struct brg_stage_event){.type = BRG_SEV_TAIL, .step = m->get.step});
+        feed(n, (struct brg_holder_event){.type = BRG_HEV_TAIL, .step = m->get.step});
         return;
     }
-    if (s->phase != BRG_STAGE_WORKING || m->get.generation != s->generation) return;
+    if (s->phase != BRG_HOLDER_WORKING || m->get.generation != s->generation) return;
     if (m->get.step != s->version + 1) return;
-    if (m->get.object == BRG_OBJECT_ACT) w->in[m->get.index] = m->value;
-    if (m->get.object == BRG_OBJECT_GRAD) w->gin[m->get.index] = m->value;
-    if (m->get.object == BRG_OBJECT_LANE) w->lanes[m->get.index] = m->value;
-    feed(n, (struct brg_stage_event){.type = BRG_SEV_ARRIVED,
-                                     .generation = m->get.generation,
-                                     .step = m->get.step,
-                                     .object = m->get.object,
-                                     .index = m->get.index});
+    if (m->get.object == BRG_TENSOR_ACT) w->in[m->get.index] = m->value;
+    if (m->get.object == BRG_TENSOR_GRAD) w->gin[m->get.index] = m->value;
+    if (m->get.object == BRG_TENSOR_LANE) w->lanes[m->get.index] = m->value;
+    feed(n, (struct brg_holder_event){.type = BRG_HEV_ARRIVED,
+                                      .generation = m->get.generation,
+                                      .step = m->get.step,
+                                      .object = m->get.object,
+                                      .index = m->get.index});
 }
 
 static uint64_t oldest_slice(const struct worker *w, uint32_t stage) {
@@ -355,13 +355,13 @@ static void on_get_state(uint32_t n, const struct event *e) {
         m.has = oldest_slice(w, m.stage) > 0;
         m.w = w->shadows[m.stage].w;
     } else if (m.rung == BRG_RUNG_NEIGHBOURS) {
-        m.has = w->machine.held != BRG_STAGE_NONE && w->machine.version == m.version;
+        m.has = w->machine.held != BRG_HOLDER_NONE && w->machine.version == m.version;
         m.w = w->w;
     } else {
-        const enum brg_stage_answer answer =
-            brg_stage_serve_state(&w->machine, m.stage, m.lineage, m.version);
-        if (answer == BRG_STAGE_LATER) return;
-        m.has = answer == BRG_STAGE_HAS;
+        const enum brg_holder_answer answer =
+            brg_holder_serve_state(&w->machine, m.stage, m.lineage, m.version);
+        if (answer == BRG_HOLDER_LATER) return;
+        m.has = answer == BRG_HOLDER_HAS;
         m.w = w->w;
         m.version = w->machine.version;
     }
@@ -373,13 +373,13 @@ static void on_give_state(uint32_t n, const struct msg *m) {
     if (m->fetch != w->fetch) return;
     if (!m->has) {
         if (w->map.source_count > 1) return; /* another may have it */
-        feed(n, (struct brg_stage_event){.type = BRG_SEV_STATE_FAILED,
-                                         .generation = m->sev.generation});
+        feed(n, (struct brg_holder_event){.type = BRG_HEV_STATE_FAILED,
+                                          .generation = m->sev.generation});
         return;
     }
     for (uint32_t i = 0; i < SLICES; i++) w->mixed.v[i] += m->w.v[i];
     if (++w->donors != w->donor_count) return;
-    load(n, &(struct brg_stage_action){.version = m->version, .generation = m->sev.generation},
+    load(n, &(struct brg_holder_action){.version = m->version, .generation = m->sev.generation},
          w->donor_count == 1 ? m->w : w->mixed);
 }
 
@@ -408,8 +408,8 @@ static void on_word(uint32_t n, const struct msg *m) {
         return;
     }
     if (m->sev.epoch == w->machine.epoch && m->sev.generation >= w->machine.generation) {
-        if (m->sev.type == BRG_SEV_PLACE) w->map = m->map;
-        if (m->sev.type == BRG_SEV_LEARN) {
+        if (m->sev.type == BRG_HEV_PLACE) w->map = m->map;
+        if (m->sev.type == BRG_HEV_LEARN) {
             w->map.sources[0] = m->map.sources[0];
             w->map.source_count = 1;
         }
@@ -419,18 +419,18 @@ static void on_word(uint32_t n, const struct msg *m) {
 
 static void on_computed(uint32_t n, const struct msg *m) {
     struct worker *w = &workers[n];
-    const struct brg_stage *s = &w->machine;
+    const struct brg_holder *s = &w->machine;
     const uint32_t b = m->sev.index;
-    if (s->phase != BRG_STAGE_WORKING || m->sev.generation != s->generation) return;
+    if (s->phase != BRG_HOLDER_WORKING || m->sev.generation != s->generation) return;
     if (m->sev.step != s->version + 1) return;
-    if (m->sev.object == BRG_OBJECT_LANE) {
+    if (m->sev.object == BRG_TENSOR_LANE) {
         w->reduced = 0;
         for (uint32_t l = 0; l < opt.lanes; l++) w->reduced = mix(w->reduced, w->lanes[l], l);
         /* A bit that flips in memory after the siblings were served; alone, nobody could tell. */
         for (uint32_t l = 0; l < opt.lanes && w->spoiled; l++)
             if (w->map.holder[s->stage][l] != n) w->reduced ^= n;
         w->spoiled = 0;
-    } else if (m->sev.object == BRG_OBJECT_ACT) {
+    } else if (m->sev.object == BRG_TENSOR_ACT) {
         if (s->stage == 0) w->in[b] = token(m->sev.step, b);
         w->out[b] = forward_of(&w->w, w->in[b]);
     } else {
@@ -446,8 +446,8 @@ static void on_loaded(uint32_t n, const struct msg *m) {
     if (m->fetch != w->fetch) return;
     w->fetch++;
     w->w = m->w;
-    feed(n, (struct brg_stage_event){
-                .type = BRG_SEV_STATE, .generation = m->sev.generation, .version = m->version});
+    feed(n, (struct brg_holder_event){
+                .type = BRG_HEV_STATE, .generation = m->sev.generation, .version = m->version});
 }
 
 void worker_event(const struct event *e) {
@@ -462,7 +462,7 @@ void worker_event(const struct event *e) {
         if (e->from == 1)
             hello(n);
         else
-            feed(n, (struct brg_stage_event){.type = BRG_SEV_TICK});
+            feed(n, (struct brg_holder_event){.type = BRG_HEV_TICK});
         break;
     case TO_WORKER: on_word(n, &e->msg); break;
     case GET: on_get(n, e); break;
