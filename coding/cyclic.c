@@ -1,5 +1,5 @@
 /* cyclic.c - cyclic repetition with a random matrix (Tandon, Lei, Dimakis, Karampatziakis,
- * "Gradient Coding", ICML 2017, Alg. 2).
+ * "Gradient Coding", ICML 2017, Alg. 2), and with that of a DCT code (dct_code.h).
  *
  * The chunks are cut into n blocks. Unit i mixes the blocks i, i+1, .. i+s (mod n) by row i of B:
  *
@@ -17,6 +17,7 @@
  * sets give the gradient with other last bits. Use frc where bits must not depend on who answers.
  */
 #include "base/prng.h"
+#include "coding/dct_code.h"
 #include "coding/dense.h"
 #include "coding/scheme_ops.h"
 
@@ -91,28 +92,39 @@ static int mix_row(uint32_t n, uint32_t s, uint32_t i, const double *h, double *
     return BRG_OK;
 }
 
-/* One draw: B, then a0 and N from it. BRG_ERANK where anything is singular. */
-static int build(const struct brg_cyclic *cyclic, double *table, struct brg_prng *g) {
+/* a0 and N from the coefficients. BRG_ERANK where anything is singular. */
+static int solve(const struct brg_cyclic *cyclic, double *table) {
     const struct parts p = parts_of(cyclic);
     const uint32_t n = cyclic->n, s = cyclic->s;
     double *mix = table + p.mix, *null = table + p.null;
-    double *full = table + p.work, *h = full + (size_t)n * n, *ones = h + (size_t)n * s;
+    double *full = table + p.work, *null_rows = full + (size_t)n * n;
+    double *ones = null_rows + (size_t)n * s;
 
-    draw(n, s, g, h);
     memset(full, 0, (size_t)n * n * sizeof *full);
     for (uint32_t i = 0; i < n; i++) {
-        double *row = mix + (size_t)i * (s + 1);
-        const int rc = mix_row(n, s, i, h, row);
-        if (rc != BRG_OK) return rc;
+        const double *row = mix + (size_t)i * (s + 1);
         for (uint32_t j = 0; j <= s; j++) full[(size_t)i * n + (i + j) % n] = row[j];
     }
-    double *null_rows = h; /* H has done its work */
     const int rc = brg_dense_left_null(n, s, full, null_rows, table + p.a0, ones, ones + n);
     if (rc != BRG_OK) return rc;
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < s; k++) null[(size_t)i * s + k] = null_rows[(size_t)k * n + i];
     }
     return BRG_OK;
+}
+
+/* One draw: B, then a0 and N from it. BRG_ERANK where anything is singular. */
+static int build(const struct brg_cyclic *cyclic, double *table, struct brg_prng *g) {
+    const struct parts p = parts_of(cyclic);
+    const uint32_t n = cyclic->n, s = cyclic->s;
+    double *h = table + p.work + (size_t)n * n; /* has done its work when a0 and N are made */
+
+    draw(n, s, g, h);
+    for (uint32_t i = 0; i < n; i++) {
+        const int rc = mix_row(n, s, i, h, table + p.mix + (size_t)i * (s + 1));
+        if (rc != BRG_OK) return rc;
+    }
+    return solve(cyclic, table);
 }
 
 /* The guards: 1 where w recovers the sum and does not blow rounding up. */
@@ -259,6 +271,24 @@ int brg_cyclic_build(uint32_t n, uint32_t s, double *table, uint64_t seed, doubl
     return BRG_OK;
 }
 
+/* The one matrix of the DCT code: there is nothing to draw, so it is good or it is refused. */
+static int build_dct(const struct brg_cyclic *cyclic, double *table, struct brg_why *why) {
+    const struct parts p = parts_of(cyclic);
+    struct brg_prng g = {cyclic->n};
+    table[p.bound] = BRG_CYCLIC_AMPLIFICATION_MAX;
+    brg_dct_code_mix(cyclic->n, cyclic->s, table + p.mix);
+    const int rc = solve(cyclic, table);
+    if (rc != BRG_OK || faults_of(cyclic, &g) != 0) {
+        return brg_why_set(why, BRG_ERANK,
+                           "the code dct with n = %u, s = %u would lose the gradient in rounding: "
+                           "set a smaller s, or an even and smaller n (s = 3 goes up to n = 12), "
+                           "or use the code frc, whose groups compare digests",
+                           cyclic->n, cyclic->s);
+    }
+    memset(table + p.work, 0, (p.end - p.work) * sizeof(double));
+    return BRG_OK;
+}
+
 void brg_cyclic_recipe(const struct brg_cyclic *cyclic, uint32_t unit, uint32_t first,
                        uint32_t block, struct brg_recipe *out) {
     const uint32_t n = cyclic->n, s = cyclic->s;
@@ -271,6 +301,10 @@ void brg_cyclic_recipe(const struct brg_cyclic *cyclic, uint32_t unit, uint32_t 
             out->coefficient[out->count++] = row[j];
         }
     }
+}
+
+const double *brg_cyclic_null(const struct brg_cyclic *cyclic) {
+    return cyclic->table + parts_of(cyclic).null;
 }
 
 int brg_cyclic_enough(const struct brg_cyclic *cyclic, const struct brg_bits *have) {
@@ -295,7 +329,7 @@ uint32_t brg_cyclic_missing(const struct brg_cyclic *cyclic, const struct brg_bi
     return count;
 }
 
-/* ---- the code `cyclic` ---- */
+/* ---- the codes `cyclic` and `dct` ---- */
 
 static struct brg_cyclic cyclic_of(const struct brg_scheme *s) {
     return (struct brg_cyclic){
@@ -303,15 +337,15 @@ static struct brg_cyclic cyclic_of(const struct brg_scheme *s) {
 }
 
 static int check(const struct brg_code_spec *spec, struct brg_why *why) {
-    const int rc = brg_cyclic_check(spec->s, "cyclic", "s", why);
+    const char *name = spec->kind == BRG_CODE_DCT ? "dct" : "cyclic";
+    const int rc = brg_cyclic_check(spec->s, name, "s", why);
     if (rc != BRG_OK || spec->chunks % spec->n == 0) return rc;
     const uint32_t most = BRG_CODE_CHUNKS_MAX / spec->n * spec->n;
     const uint32_t above = (spec->chunks / spec->n + 1) * spec->n;
-    return brg_why_set(
-        why, BRG_EINVAL,
-        "the code cyclic cuts the batch into n = %u equal blocks, which %u chunks do "
-        "not allow: set chunks to %u or use the code frc",
-        spec->n, spec->chunks, above < most ? above : most);
+    return brg_why_set(why, BRG_EINVAL,
+                       "the code %s cuts the batch into n = %u equal blocks, which %u chunks do "
+                       "not allow: set chunks to %u or use the code frc",
+                       name, spec->n, spec->chunks, above < most ? above : most);
 }
 
 static size_t table_count(const struct brg_code_spec *spec) {
@@ -325,6 +359,8 @@ static void plan(struct brg_scheme *s) {
 }
 
 static int init(struct brg_scheme *s, struct brg_why *why) {
+    const struct brg_cyclic cyclic = cyclic_of(s);
+    if (s->spec.kind == BRG_CODE_DCT) return build_dct(&cyclic, s->table, why);
     return brg_cyclic_build(s->spec.n, s->spec.s, s->table, s->spec.seed,
                             BRG_CYCLIC_AMPLIFICATION_MAX, why);
 }

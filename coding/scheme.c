@@ -10,7 +10,8 @@ static const struct brg_scheme_ops *ops_of(uint32_t kind) {
     case BRG_CODE_NONE:
     case BRG_CODE_SPECULATIVE:
     case BRG_CODE_FRC: return &brg_frc_ops;
-    case BRG_CODE_CYCLIC: return &brg_cyclic_ops;
+    case BRG_CODE_CYCLIC:
+    case BRG_CODE_DCT: return &brg_cyclic_ops;
     case BRG_CODE_SR_SGC: return &brg_sr_sgc_ops;
     case BRG_CODE_M_SGC: return &brg_m_sgc_ops;
     default: return NULL;
@@ -18,8 +19,8 @@ static const struct brg_scheme_ops *ops_of(uint32_t kind) {
 }
 
 static const char *name_of(uint32_t kind) {
-    static const char *const names[] = {"",       "none",  "frc",        "cyclic",
-                                        "sr-sgc", "m-sgc", "speculative"};
+    static const char *const names[] = {"",       "none",  "frc",         "cyclic",
+                                        "sr-sgc", "m-sgc", "speculative", "dct"};
     BRG_ASSERT(kind < sizeof names / sizeof *names);
     return names[kind];
 }
@@ -64,7 +65,7 @@ int brg_scheme_check(const struct brg_code_spec *spec, struct brg_why *why) {
     if (code == NULL) {
         return brg_why_set(why, BRG_EINVAL,
                            "the code has kind %u, which this version does not know: use none, frc, "
-                           "cyclic, sr-sgc, m-sgc or speculative",
+                           "cyclic, dct, sr-sgc, m-sgc or speculative",
                            spec->kind);
     }
     if (spec->n == 0 || spec->n > BRG_CODE_WORKERS_MAX) {

@@ -11,7 +11,7 @@
  *   none         0        n p                                   every unit is there
  *   speculative  0        as none
  *   frc          0 or 1   G p; G groups of >= s+1 positions     every unit is there
- *   cyclic       0        n                                     n - s units, and the guards hold
+ *   cyclic, dct  0        n                                     n - s units, and the guards hold
  *   sr-sgc       b        as frc (p = 1) or cyclic              as frc or cyclic
  *   m-sgc        w-2+b    D1: n (w-1), then D2: b n or b G      all of D1, each of the b parts of
  * D2

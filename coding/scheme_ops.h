@@ -35,7 +35,7 @@ struct brg_scheme_ops {
 };
 
 extern const struct brg_scheme_ops brg_frc_ops; /* NONE and SPECULATIVE too: groups of one */
-extern const struct brg_scheme_ops brg_cyclic_ops;
+extern const struct brg_scheme_ops brg_cyclic_ops; /* DCT too: another matrix */
 extern const struct brg_scheme_ops brg_sr_sgc_ops;
 extern const struct brg_scheme_ops brg_m_sgc_ops;
 
@@ -77,6 +77,8 @@ BRG_CHECK int brg_cyclic_decode(const struct brg_cyclic *c, const struct brg_bit
  * enough. */
 uint32_t brg_cyclic_missing(const struct brg_cyclic *c, const struct brg_bits *have,
                             struct brg_bits *out);
+/* N [n, s]: column k is row k of the left null space of the matrix, which is orthonormal. */
+const double *brg_cyclic_null(const struct brg_cyclic *c);
 /* 1 where `have` is decodable; table NULL: as for missing. */
 int brg_cyclic_enough(const struct brg_cyclic *c, const struct brg_bits *have);
 

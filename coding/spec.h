@@ -2,7 +2,7 @@
  * filled and range-checked by the run file's reader and the wire's validation, checked against
  * itself by brg_scheme_check.
  *
- *   field      none  frc  cyclic  sr-sgc  m-sgc  speculative
+ *   field      none  frc  cyclic  sr-sgc  m-sgc  speculative    dct is as cyclic, without a seed
  *   n, chunks   x     x     x       x       x        x
  *   s           0     x     x       -       -        0         - and 0: must be 0
  *   base                            x       x                  m-sgc: only with lambda < n
@@ -30,7 +30,7 @@ enum brg_code_kind {
     BRG_CODE_SR_SGC = 4,
     BRG_CODE_M_SGC = 5,
     BRG_CODE_SPECULATIVE = 6,
-    /* 7 is kept for DCT */
+    BRG_CODE_DCT = 7,
 };
 
 /* The gradient code inside a sequential one. */
@@ -52,7 +52,7 @@ struct brg_code_spec {
     uint32_t n;      /* positions, 1 .. BRG_CODE_WORKERS_MAX */
     uint32_t s;      /* stragglers tolerated, 0 .. n-1 */
     uint32_t chunks; /* of the batch, at least one a unit, at most BRG_CODE_CHUNKS_MAX; a multiple
-                        of n for CYCLIC and SR_SGC over it, of n (b + (w-1)(lambda+1)) for M_SGC
+                        of n for CYCLIC, DCT and SR_SGC over cyclic, of n (b + (w-1)(lambda+1)) for M_SGC
                         with lambda < n */
     uint32_t policy; /* enum brg_policy */
     uint32_t mu_ppm; /* mu in millionths, so that the machines need no floating point */

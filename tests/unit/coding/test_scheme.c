@@ -15,8 +15,8 @@ static void scheme_bad_spec__is_refused_with_a_sentence_that_proposes_another(vo
         uint32_t kind, n, s, chunks;
         const char *proposal;
     } cases[] = {
-        {0, 8, 1, 16, "use none, frc, cyclic, sr-sgc, m-sgc or speculative"},
-        {9, 8, 1, 16, "use none, frc, cyclic, sr-sgc, m-sgc or speculative"},
+        {0, 8, 1, 16, "use none, frc, cyclic, dct, sr-sgc, m-sgc or speculative"},
+        {9, 8, 1, 16, "use none, frc, cyclic, dct, sr-sgc, m-sgc or speculative"},
         {BRG_CODE_FRC, 0, 0, 16, "set n to 1 .. 1024"},
         {BRG_CODE_FRC, 1025, 1, 1024, "set n to 1 .. 1024"},
         {BRG_CODE_FRC, 4, 4, 16, "set s to at most 3"},
