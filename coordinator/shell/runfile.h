@@ -13,6 +13,7 @@
 #include "base/why.h"
 #include "coding/tuner.h"
 #include "model/spec.h"
+#include "recovery/ladder.h"
 
 #define BRG_RUNFILE_BYTES_MAX (UINT32_C(1) << 20)
 #define BRG_RUNFILE_DEPTH_MAX 4u     /* file, section, list; one to spare */
@@ -23,8 +24,11 @@
 #define BRG_RUN_NAME_BYTES 64u /* with the NUL */
 
 /* Numbers are stored with the run and never reused. */
-enum brg_run_kind { BRG_RUN_KIND_CODED = 1 };
+enum brg_run_kind { BRG_RUN_KIND_CODED = 1, BRG_RUN_KIND_PIPELINE = 2 };
 enum brg_durability { BRG_DURABILITY_STEP = 1, BRG_DURABILITY_CHECKPOINT = 2 };
+
+/* How activations and their gradients cross a boundary between stages. */
+enum brg_run_wire { BRG_RUN_WIRE_F32 = 0, BRG_RUN_WIRE_BF16 = 1, BRG_RUN_WIRE_INT8 = 2 };
 
 #define BRG_RUN_SCHEME_AUTO 15u /* in `scheme`, beside the numbers of enum brg_code_kind */
 
@@ -35,8 +39,29 @@ struct brg_run_timeouts {
                                  * their workers live; 0: twice the fastest answer of the step */
 };
 
+/* kind pipeline; zeros in other runs. */
+struct brg_run_pipeline {
+    uint32_t stages;          /* 1 .. 64, at most the model's layers */
+    uint32_t lanes;           /* `replicas`: holders of each stage, 1 .. 16 */
+    uint32_t microbatches;    /* of a step, lanes .. 256; batch.chunks is the same */
+    uint32_t wire;            /* enum brg_run_wire */
+    uint64_t step_timeout_ns; /* 0: by the measured time of a step */
+};
+
+/* How a lost stage comes back: docs/RECOVERY.md. kind pipeline; zeros in other runs. */
+struct brg_run_recovery {
+    struct brg_ladder_config ladder;
+    uint32_t shadow_every; /* slices and steps of a shadow's round; 0: no shadow is kept */
+    uint32_t shadow_moments, shadow_int8; /* 0 or 1 */
+    uint32_t parity_group;                /* stages of a group; 0: no parity is kept */
+    uint32_t exponent;                    /* of the gradients' norms in a mix of neighbours, 0..2 */
+    uint32_t probe;                       /* 1: held-out samples choose among mix, copy and skip */
+    uint32_t distil_steps;                /* after a mix of neighbours */
+    float swap;                           /* share of swapped microbatches; only 0 runs live */
+};
+
 struct brg_run_checkpoint {
-    uint64_t every_steps; /* of each model, >= 1 */
+    uint64_t every_steps; /* of each model, >= 1; pipelines: 0 is by Young's formula */
     uint32_t keep;        /* >= 1 */
     uint32_t padding;
     char dir[BRG_PATH_BYTES]; /* empty: a folder of the run in the coordinator's store */
@@ -59,8 +84,8 @@ struct brg_run_config {
     char name[BRG_RUN_NAME_BYTES];
     uint32_t kind;        /* enum brg_run_kind */
     uint32_t models;      /* trained in turn, 1 .. BRG_MODELS_MAX */
-    uint32_t workers;     /* positions the code is laid out for; code.n */
-    uint32_t min_workers; /* steps begin once that many are there */
+    uint32_t workers;     /* positions the code is laid out for; code.n. Pipelines: seats */
+    uint32_t min_workers; /* steps begin once that many are there. Pipelines: stages */
     uint32_t durability;  /* enum brg_durability */
     uint32_t scheme;      /* enum brg_code_kind, or BRG_RUN_SCHEME_AUTO */
     uint32_t minimise;    /* enum brg_tuner_minimise where the scheme is auto, else 0 */
@@ -73,7 +98,9 @@ struct brg_run_config {
     struct brg_data_spec data;
     struct brg_batch_spec batch;
     struct brg_optimizer_spec optimizer;
-    struct brg_code_spec code; /* auto: the one that the probing rounds use */
+    struct brg_code_spec code; /* auto: the one that the probing rounds use; pipelines: zeros */
+    struct brg_run_pipeline pipeline;
+    struct brg_run_recovery recovery;
     struct brg_run_timeouts timeouts;
     struct brg_run_checkpoint checkpoint;
     struct brg_run_eval eval;
