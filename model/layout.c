@@ -139,16 +139,24 @@ static double deviation(const struct brg_model_spec *s, uint32_t index,
     return to_residual ? 0.02 / sqrt(2.0 * s->layers) : 0.02;
 }
 
+void brg_model_init_tensor(const struct brg_model_spec *spec, uint32_t index, uint64_t seed,
+                           float *out) {
+    BRG_ASSERT(out != NULL);
+    const float vector = spec->type == BRG_MODEL_LLAMA ? 1.0f : 0.0f; /* gains, or biases */
+    struct brg_model_tensor t;
+    brg_model_tensor(spec, index, &t);
+    struct brg_prng g = {.state = brg_prng_mix(seed, index, 0, 0)};
+    const double d = t.dims == 2 ? deviation(spec, index, &t) : 0;
+    for (uint64_t j = 0; j < (uint64_t)t.rows * t.cols; j++)
+        out[j] = t.dims == 1 ? vector : (float)(d * brg_prng_normal(&g));
+}
+
 void brg_model_init(const struct brg_model_spec *spec, uint64_t seed, float *params) {
     BRG_ASSERT(params != NULL);
     const uint32_t count = brg_model_tensor_count(spec);
-    const float vector = spec->type == BRG_MODEL_LLAMA ? 1.0f : 0.0f; /* gains, or biases */
     for (uint32_t i = 0; i < count; i++) {
         struct brg_model_tensor t;
         brg_model_tensor(spec, i, &t);
-        struct brg_prng g = {.state = brg_prng_mix(seed, i, 0, 0)};
-        const double d = t.dims == 2 ? deviation(spec, i, &t) : 0;
-        for (uint64_t j = 0; j < (uint64_t)t.rows * t.cols; j++)
-            params[t.offset + j] = t.dims == 1 ? vector : (float)(d * brg_prng_normal(&g));
+        brg_model_init_tensor(spec, i, seed, params + t.offset);
     }
 }

@@ -70,6 +70,11 @@ void brg_model_tensor(const struct brg_model_spec *spec, uint32_t index,
  *         He et al., "Delving Deep into Rectifiers", ICCV 2015, eq. 10 */
 void brg_model_init(const struct brg_model_spec *spec, uint64_t seed, float *params);
 
+/* brg_model_init_tensor - the same of tensor `index` alone: for who does not hold the whole.
+ * shape: out [rows * cols of that tensor] */
+void brg_model_init_tensor(const struct brg_model_spec *spec, uint32_t index, uint64_t seed,
+                           float *out);
+
 struct brg_model_workspace; /* activations and scratch of one microbatch */
 
 /* brg_model_workspace_bytes - memory that a workspace for `microbatch` samples needs. */

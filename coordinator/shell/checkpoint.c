@@ -19,8 +19,7 @@ int brg_checkpoint_disk_error(const char *path, const char *doing, struct brg_wh
                            : "look at the disk and at the folder's owner, then start again");
 }
 
-/* The folder of a checkpoint, or a file in it; returns out [BRG_CHECKPOINT_PATH_BYTES]. */
-static const char *path_of(const char *folder, uint64_t step, const char *file, char *out) {
+const char *brg_checkpoint_path(const char *folder, uint64_t step, const char *file, char *out) {
     (void)snprintf(out, BRG_CHECKPOINT_PATH_BYTES, "%s/ckpt-%010llu%s%s", folder,
                    (unsigned long long)step, file[0] == '\0' ? "" : "/", file);
     return out;
@@ -60,7 +59,7 @@ static int check_save(const char *folder, const struct brg_checkpoint *c, struct
 static int write_tensor(const char *folder, struct brg_checkpoint *c,
                         struct brg_checkpoint_tensor t, const float *data, struct brg_why *why) {
     char path[BRG_CHECKPOINT_PATH_BYTES], name[BRG_CHECKPOINT_FILE_BYTES];
-    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(&t, name), path);
+    (void)brg_checkpoint_path(folder, c->step, brg_checkpoint_tensor_name(&t, name), path);
     const int rc = brg_checkpoint_tensor_write(path, &t, data, why);
     *(t.kind == BRG_CHECKPOINT_PARAMS ? &c->params[t.model] : &c->optimizer[t.model]) = t.digest;
     return rc;
@@ -75,7 +74,7 @@ int brg_checkpoint_save_models(const char *folder, struct brg_checkpoint *c,
     rc = brg_checkpoint_delete(folder, c->step, why); /* what a crash left of it */
     if (rc != BRG_OK) return rc;
 
-    rc = brg_dir_make(path_of(folder, c->step, "", path), 0700);
+    rc = brg_dir_make(brg_checkpoint_path(folder, c->step, "", path), 0700);
     if (rc == BRG_OK) rc = brg_dir_sync(folder);
     if (rc == BRG_OK) rc = brg_dir_sync_parent(folder);
     if (rc != BRG_OK) return brg_checkpoint_disk_error(path, "creating the folder", why);
@@ -87,7 +86,8 @@ int brg_checkpoint_save_models(const char *folder, struct brg_checkpoint *c,
                           sets[m].optimizer, why);
     }
     if (rc != BRG_OK) return rc;
-    return brg_checkpoint_manifest_write(path_of(folder, c->step, MANIFEST, path), c, why);
+    return brg_checkpoint_manifest_write(brg_checkpoint_path(folder, c->step, MANIFEST, path), c,
+                                         why);
 }
 
 int brg_checkpoint_save(const char *folder, struct brg_checkpoint *c, const float *params,
@@ -101,7 +101,7 @@ int brg_checkpoint_save(const char *folder, struct brg_checkpoint *c, const floa
 static int read_tensor(const char *folder, const struct brg_checkpoint *c,
                        struct brg_checkpoint_tensor t, float *data, struct brg_why *why) {
     char path[BRG_CHECKPOINT_PATH_BYTES], name[BRG_CHECKPOINT_FILE_BYTES];
-    (void)path_of(folder, c->step, brg_checkpoint_tensor_name(&t, name), path);
+    (void)brg_checkpoint_path(folder, c->step, brg_checkpoint_tensor_name(&t, name), path);
     return brg_checkpoint_tensor_read(path, &t, data, why);
 }
 
@@ -111,7 +111,7 @@ int brg_checkpoint_read(const char *folder, uint64_t run, uint64_t step, struct 
     int rc = check_folder_name(folder, why);
     if (rc != BRG_OK) return rc;
     memset(c, 0, sizeof *c);
-    rc = brg_checkpoint_manifest_read(path_of(folder, step, MANIFEST, path), c, why);
+    rc = brg_checkpoint_manifest_read(brg_checkpoint_path(folder, step, MANIFEST, path), c, why);
     if (rc == BRG_ENOENT) {
         return brg_why_set(why, rc, "%s: there is no checkpoint of step %llu here", folder,
                            (unsigned long long)step);
@@ -157,9 +157,8 @@ int brg_checkpoint_load(const char *folder, const struct brg_checkpoint *c, floa
     return brg_checkpoint_load_model(folder, c, 0, params, optimizer, why);
 }
 
-/* Puts a checkpoint in its place, oldest first. */
-static int insert(struct brg_checkpoint_item *items, uint32_t *count, uint64_t step, uint32_t state,
-                  struct brg_why *why) {
+int brg_checkpoint_insert(struct brg_checkpoint_item *items, uint32_t *count, uint64_t step,
+                          uint32_t state, struct brg_why *why) {
     uint32_t at = *count;
     if (at == BRG_CHECKPOINT_LIST_MAX) {
         return brg_why_set(why, BRG_EFULL, "more than %u checkpoints: delete old ones",
@@ -177,13 +176,16 @@ static int examine(const char *folder, uint64_t run, const char *name, struct br
     char path[BRG_CHECKPOINT_PATH_BYTES];
     unsigned long long step = 0;
     if (sscanf(name, "ckpt-%20llu", &step) != 1 || step == 0) return BRG_OK;
-    if (strcmp(strrchr(path_of(folder, step, "", path), '/') + 1, name) != 0) return BRG_OK;
+    if (strcmp(strrchr(brg_checkpoint_path(folder, step, "", path), '/') + 1, name) != 0)
+        return BRG_OK;
 
     struct brg_why local;
     const int rc = brg_checkpoint_read(folder, run, step, c, &local);
-    if (rc == BRG_OK) return insert(items, count, step, BRG_CHECKPOINT_VALID, why);
-    if (rc == BRG_ENOENT) return insert(items, count, step, BRG_CHECKPOINT_UNFINISHED, why);
-    if (rc == BRG_ECORRUPT) return insert(items, count, step, BRG_CHECKPOINT_DAMAGED, why);
+    if (rc == BRG_OK) return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_VALID, why);
+    if (rc == BRG_ENOENT)
+        return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_UNFINISHED, why);
+    if (rc == BRG_ECORRUPT)
+        return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_DAMAGED, why);
     return brg_why_set(why, rc, "%s", local.text);
 }
 
@@ -238,7 +240,7 @@ int brg_checkpoint_delete(const char *folder, uint64_t step, struct brg_why *why
     struct stat st;
     int rc = check_folder_name(folder, why);
     if (rc != BRG_OK) return rc;
-    if (lstat(path_of(folder, step, "", path), &st) != 0) {
+    if (lstat(brg_checkpoint_path(folder, step, "", path), &st) != 0) {
         return errno == ENOENT ? BRG_OK : brg_checkpoint_disk_error(path, "deleting it", why);
     }
     rc = remove_files(path, why);

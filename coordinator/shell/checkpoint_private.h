@@ -54,6 +54,15 @@ BRG_CHECK int brg_checkpoint_manifest_write(const char *path, struct brg_checkpo
 BRG_CHECK int brg_checkpoint_manifest_read(const char *path, struct brg_checkpoint *c,
                                            struct brg_why *why);
 
+/* brg_checkpoint_path - the folder of a checkpoint (file ""), or a file in it.
+ * shape: out [BRG_CHECKPOINT_PATH_BYTES]; returns out */
+const char *brg_checkpoint_path(const char *folder, uint64_t step, const char *file, char *out);
+
+/* brg_checkpoint_insert - puts a checkpoint in its place, oldest first.
+ * errors: BRG_EFULL BRG_CHECKPOINT_LIST_MAX are there */
+BRG_CHECK int brg_checkpoint_insert(struct brg_checkpoint_item *items, uint32_t *count,
+                                    uint64_t step, uint32_t state, struct brg_why *why);
+
 /* brg_checkpoint_disk_error - the sentence for errno: which file, what failed, what to do. */
 int brg_checkpoint_disk_error(const char *path, const char *doing, struct brg_why *why);
 
