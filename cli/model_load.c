@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "coordinator/shell/checkpoint.h"
 #include "coordinator/shell/runfile.h"
+#include "coordinator/shell/shards.h"
 #include "coordinator/shell/start.h"
 
 #include <cjson/cJSON.h>
@@ -97,8 +98,26 @@ int brg_cli_model_checkpoint(const struct brg_cli_args *args, const struct brg_c
     return rc;
 }
 
-static int read_run_file(const struct brg_cli_args *args, const char *path,
+int brg_cli_model_shards(const struct brg_cli_args *args, const struct brg_cli_place *at,
                          struct brg_cli_model *out) {
+    struct brg_shards *s = NULL;
+    struct brg_why why = {.text = ""};
+    const int err = at->newest
+                        ? brg_shards_newest(at->folder, &out->spec, at->run, UINT64_MAX, &s, &why)
+                        : brg_shards_open(at->folder, &out->spec, at->run, at->step, &s, &why);
+    if (err != BRG_OK) return fail(args, err, why.text);
+    const int rc = allocate(args, out);
+    if (rc == BRG_CLI_GO) brg_shards_params(s, out->params);
+    const struct brg_shards_about *about = brg_shards_about_of(s);
+    out->step = about->step;
+    (void)snprintf(out->run, sizeof out->run, "%.63s", about->name);
+    (void)brg_digest_hex(&about->data, out->data_digest);
+    brg_shards_close(&s);
+    return rc;
+}
+
+static int read_run_file(const struct brg_cli_args *args, const char *path,
+                         struct brg_cli_place *at, struct brg_cli_model *out) {
     struct brg_run_config *config = calloc(1, sizeof *config);
     struct brg_run_faults *faults = calloc(1, sizeof *faults);
     int rc = BRG_CLI_GO;
@@ -109,6 +128,7 @@ static int read_run_file(const struct brg_cli_args *args, const char *path,
         rc = BRG_EXIT_CONFIG;
     } else {
         out->spec = config->model;
+        at->kind = config->kind;
     }
     free(config);
     free(faults);
@@ -161,9 +181,11 @@ static int load_named(const struct brg_cli_args *args, const char *path, const c
     struct brg_cli_place at = {.run = 0};
     uint64_t model = 0;
     int rc = brg_cli_number(args, "model", 0, BRG_MODELS_MAX - 1, &model);
-    if (rc == BRG_CLI_GO) rc = read_run_file(args, run_file, out);
+    if (rc == BRG_CLI_GO) rc = read_run_file(args, run_file, &at, out);
     if (rc == BRG_CLI_GO) rc = split_checkpoint(args, path, &at);
     find_run_folder(&at, out);
+    if (rc == BRG_CLI_GO && at.kind == BRG_RUN_KIND_PIPELINE)
+        return brg_cli_model_shards(args, &at, out);
     return rc == BRG_CLI_GO ? brg_cli_model_checkpoint(args, &at, (uint32_t)model, out) : rc;
 }
 

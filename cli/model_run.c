@@ -37,6 +37,7 @@ static int take_run(const struct brg_cli_args *args, uint64_t id, const char *ya
     if (err != BRG_OK) return fail(args, BRG_ECORRUPT, "the record of the run is damaged");
     const char *dir = r->config.checkpoint.dir;
     r->at.run = id;
+    r->at.kind = r->config.kind;
     (void)snprintf(r->folder, sizeof r->folder, "%s/runs/%" PRIu64, r->state, id);
     if (dir[0] != '\0')
         (void)snprintf(r->at.folder, sizeof r->at.folder, "%s/run-%" PRIu64, dir, id);
@@ -159,6 +160,10 @@ static int load(const struct brg_cli_args *args, struct run *r, struct brg_cli_m
         const int rc = load_file(args, r->snapshot, r, out);
         (void)unlink(r->snapshot); /* it was written for us */
         return rc;
+    }
+    if (r->at.kind == BRG_RUN_KIND_PIPELINE) {
+        r->at.newest = r->at.step == 0;
+        return brg_cli_model_shards(args, &r->at, out);
     }
     int rc = choose_step(args, &r->at);
     if (rc != BRG_CLI_GO) return rc;

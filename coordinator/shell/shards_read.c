@@ -1,6 +1,8 @@
 /* Reading a sharded checkpoint: by ranges of the whole vector, whatever the cut is. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "coordinator/shell/shards_private.h"
@@ -12,6 +14,15 @@ struct brg_shards {
     struct brg_shards_manifest manifest;
     struct brg_file_map maps[BRG_STAGES_MAX];
     const uint8_t *data[BRG_STAGES_MAX]; /* the first vector in each */
+};
+
+#define LOOKS_MAX 8u /* for the newest, while others delete */
+
+/* What is looked for. */
+struct search {
+    const char *folder;
+    const struct brg_model_spec *model;
+    uint64_t run, at_most;
 };
 
 /* ---- opening ---- */
@@ -43,34 +54,54 @@ int brg_shards_open(const char *folder, const struct brg_model_spec *model, uint
     return rc;
 }
 
+/* 1 where the checkpoint of `step` was deleted after it was listed: by the coordinator, while
+ * another program looks for the newest. */
+static int is_gone(const char *folder, uint64_t step) {
+    char path[BRG_CHECKPOINT_PATH_BYTES];
+    return access(brg_checkpoint_path(folder, step, BRG_SHARDS_MANIFEST, path), F_OK) != 0 &&
+           errno == ENOENT;
+}
+
+/* One look through the folder. errors: BRG_ECANCELED one of the list is gone: look again;
+ * BRG_ENOENT; others of brg_shards_open; with the sentence */
+static int look(const struct search *f, struct brg_checkpoint_item *items, struct brg_shards **out,
+                struct brg_why *why) {
+    struct brg_why last = {.text = "none was written yet"};
+    uint32_t count = 0;
+    int rc = brg_shards_list(f->folder, f->run, items, &count, why);
+    if (rc != BRG_OK) return rc;
+    for (uint32_t i = 0; i <= count; i++) {
+        const struct brg_checkpoint_item start = {.step = 0, .state = BRG_CHECKPOINT_VALID};
+        const struct brg_checkpoint_item item = i < count ? items[count - 1 - i] : start;
+        if (item.step > f->at_most || item.state == BRG_CHECKPOINT_UNFINISHED) continue;
+        struct brg_why local;
+        rc = brg_shards_open(f->folder, f->model, f->run, item.step, out, &local);
+        if (rc == BRG_OK) return rc;
+        if (rc != BRG_ECORRUPT && rc != BRG_ENOENT) return brg_why_set(why, rc, "%s", local.text);
+        if (item.step > 0 && is_gone(f->folder, item.step)) return BRG_ECANCELED;
+        if (rc == BRG_ENOENT) continue; /* step 0 */
+        last = local;
+        brg_log_warn("run", BRG_FIELDS(BRG_U64("run", f->run), BRG_U64("step", item.step)),
+                     "a checkpoint is damaged, the one before it is taken: %s", local.text);
+    }
+    return brg_why_set(why, BRG_ENOENT, "%s: no whole checkpoint is there: %.400s", f->folder,
+                       last.text);
+}
+
 int brg_shards_newest(const char *folder, const struct brg_model_spec *model, uint64_t run,
                       uint64_t at_most, struct brg_shards **out, struct brg_why *why) {
+    const struct search search = {folder, model, run, at_most};
     struct brg_checkpoint_item *items = calloc(BRG_CHECKPOINT_LIST_MAX, sizeof *items);
-    struct brg_why local = {.text = "no checkpoint was written yet"};
-    uint32_t count = 0;
+    int rc = BRG_ECANCELED;
     *out = NULL;
     if (items == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
-    int rc = brg_shards_list(folder, run, items, &count, why);
-    int found = BRG_ENOENT;
-    for (uint32_t i = 0; rc == BRG_OK && found != BRG_OK && i <= count; i++) {
-        const struct brg_checkpoint_item start = {.step = 0, .state = BRG_CHECKPOINT_VALID};
-        const struct brg_checkpoint_item *item = i < count ? &items[count - 1 - i] : &start;
-        if (item->step > at_most || item->state == BRG_CHECKPOINT_UNFINISHED) continue;
-        struct brg_why now;
-        found = brg_shards_open(folder, model, run, item->step, out, &now);
-        if (found == BRG_OK || (found == BRG_ENOENT && item->step == 0)) break;
-        local = now;
-        if (found != BRG_ECORRUPT && found != BRG_ENOENT) {
-            rc = brg_why_set(why, found, "%s", local.text);
-        } else {
-            brg_log_warn("run", BRG_FIELDS(BRG_U64("run", run), BRG_U64("step", item->step)),
-                         "a checkpoint is damaged, the one before it is taken: %s", local.text);
-        }
-    }
+    for (uint32_t i = 0; i < LOOKS_MAX && rc == BRG_ECANCELED; i++)
+        rc = look(&search, items, out, why);
     free(items);
-    if (rc != BRG_OK || found == BRG_OK) return rc;
-    return brg_why_set(why, BRG_ENOENT, "%s: no whole checkpoint is there: %.400s", folder,
-                       local.text);
+    if (rc != BRG_ECANCELED) return rc;
+    return brg_why_set(why, BRG_ENOENT,
+                       "%s: checkpoints were deleted faster than they could be read: try again",
+                       folder);
 }
 
 void brg_shards_close(struct brg_shards **s) {

@@ -3,6 +3,7 @@
  *
  *   the run is open    job ──► compute thread writes runs/N/snapshot-EPOCH-COUNT.bin ──► answer
  *   it is not          answer at once: its newest checkpoint, or its start.bin, is all there is
+ *   of kind pipeline   as well: its stages lie with the workers, its newest checkpoint here
  *
  * Whoever asked reads the file and deletes it. */
 #include <inttypes.h>
@@ -63,7 +64,8 @@ int brg_service_snapshot(struct brg_service *s, const struct brg_snapshot_wish *
     }
     cJSON_Delete(*reply);
     *reply = NULL;
-    if (!wish->is_asked_to_write || s->run == NULL || s->run_index != wish->run_index) {
+    if (!wish->is_asked_to_write || s->run == NULL || s->run_index != wish->run_index ||
+        run->config.kind == BRG_RUN_KIND_PIPELINE) {
         *reply = describe(s, wish->run_index);
         return BRG_OK;
     }

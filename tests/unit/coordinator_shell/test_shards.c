@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "model/import.h"
 #include "model/safetensors.h"
 #include "recovery/neighbours.h"
 #include "tests/unit/coordinator_shell/shards_fixture.h"
@@ -141,6 +142,39 @@ static void shards_params__are_the_whole_vector(void **state) {
     brg_shards_close(&s);
     free(params);
     free(tensor);
+}
+
+static void shards_exported__are_the_model_in_every_format(void **state) {
+    (void)state;
+    static const char *const names[] = {"hf", "model.gguf", "model.bin"};
+    const struct brg_model_spec model = llama(0);
+    const uint64_t count = brg_model_param_count(&model);
+    float *back = malloc(count * sizeof *back);
+    struct brg_tokenizer *bytes = NULL;
+    struct brg_why why = {""};
+    assert_non_null(back);
+    assert_int_equal(brg_tokenizer_bytes(&bytes, &why), BRG_OK);
+    assert_int_equal(save(50, 4), BRG_OK);
+    struct brg_shards *s = must_open(&model, 50);
+    for (uint32_t i = 0; i < 3; i++) {
+        char path[FOLDER_PATH_BYTES + 16];
+        struct brg_import *import = NULL;
+        (void)snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        const struct brg_export e = {.path = path,
+                                     .format = BRG_FILE_HF + i,
+                                     .dtype = BRG_WEIGHT_F32,
+                                     .spec = &model,
+                                     .tokenizer = bytes,
+                                     .source = brg_shards_source(s)};
+        assert_int_equal(brg_export_write(&e, &why), BRG_OK);
+        assert_int_equal(brg_import_open(path, &import, &why), BRG_OK);
+        assert_int_equal(brg_import_load(import, back, &why), BRG_OK);
+        for (uint64_t j = 0; j < count; j++) assert_true(back[j] == value_at(50, 0, j));
+        brg_import_close(import);
+    }
+    brg_tokenizer_destroy(bytes);
+    brg_shards_close(&s);
+    free(back);
 }
 
 static void shards_of_a_tied_model__have_one_stage(void **state) {
@@ -322,6 +356,7 @@ int main(void) {
         TEST(shards_about__comes_back_as_it_was_given),
         TEST(shards_file__is_a_safetensors_file_with_the_usual_names),
         TEST(shards_params__are_the_whole_vector),
+        TEST(shards_exported__are_the_model_in_every_format),
         TEST(shards_of_a_tied_model__have_one_stage),
         TEST(shards_with_sgd__have_as_many_moments_as_it_keeps),
         TEST(shards_weights_alone__are_given_where_no_moments_are_wanted),

@@ -197,6 +197,41 @@ static void shards_tidy__keeps_the_newest_and_the_one_being_written(void **state
     must_list(then, 2);
 }
 
+/* Keeps one checkpoint, as a coordinator at work does, until it is killed. */
+static int save_on_and_on(const char *where) {
+    for (uint64_t step = 20; step < 100000; step += 10) {
+        if (save(step, STAGES) != BRG_OK) return 2;
+        if (brg_shards_tidy(where, RUN, 1, step, 0, NULL) != BRG_OK) return 3;
+    }
+    return 0;
+}
+
+static void shards_newest_while_others_delete__never_goes_back(void **state) {
+    (void)state;
+    int status = 0;
+    uint64_t last = 10;
+    assert_int_equal(save(10, STAGES), BRG_OK);
+    (void)fflush(NULL);
+    const pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) _exit(save_on_and_on(folder));
+    for (uint32_t i = 0; i < 400; i++) {
+        const uint64_t step = newest(UINT64_MAX, NULL);
+        if (step < last || step == UINT64_MAX) {
+            (void)kill(pid, SIGKILL);
+            (void)waitpid(pid, &status, 0);
+            fail_msg("newest was %llu after %llu", (unsigned long long)step,
+                     (unsigned long long)last);
+        }
+        last = step;
+    }
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status)); /* it was still at work, without an error */
+    print_message("400 looks, the last at step %llu\n", (unsigned long long)last);
+    assert_true(last > 20);
+}
+
 /* ---- a coordinator that dies ---- */
 
 static int save_60(const char *where) {
@@ -305,6 +340,7 @@ int main(void) {
         TEST(shards_of_others__are_refused),
         TEST(shards_of_the_same_step__are_kept_by_generation),
         TEST(shards_newer_than_asked_for__are_not_taken),
+        TEST(shards_newest_while_others_delete__never_goes_back),
         TEST(shards_tidy__keeps_the_newest_and_the_one_being_written),
         TEST(shards_killed_at_any_system_call__are_whole_or_have_no_manifest),
         TEST(shards_beside_leftovers__are_none_the_worse),
