@@ -26,6 +26,22 @@ const char *brg_msg_name(uint32_t type) {
     case BRG_MSG_DRAIN_ACK: return "DrainAck";
     case BRG_MSG_OPERATE: return "Operate";
     case BRG_MSG_OPERATE_REPLY: return "OperateReply";
+    case BRG_MSG_HOLDING: return "Holding";
+    case BRG_MSG_PLACED: return "Placed";
+    case BRG_MSG_READY: return "Ready";
+    case BRG_MSG_LOST_PEER: return "LostPeer";
+    case BRG_MSG_FETCH_FAILED: return "FetchFailed";
+    case BRG_MSG_LEARNED: return "Learned";
+    case BRG_MSG_KEPT: return "Kept";
+    case BRG_MSG_EVALUATED: return "Evaluated";
+    case BRG_MSG_PLACE: return "Place";
+    case BRG_MSG_START: return "Start";
+    case BRG_MSG_STEP_COMMIT: return "StepCommit";
+    case BRG_MSG_UNSEAT: return "Unseat";
+    case BRG_MSG_LEARN: return "Learn";
+    case BRG_MSG_RELAY_TO: return "RelayTo";
+    case BRG_MSG_CHOOSE: return "Choose";
+    case BRG_MSG_SAVE: return "Save";
     default: return "unknown";
     }
 }

@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/digest.h"
+#include "proto/messages_line.h"
 
 #define BRG_PROTOCOL 2u /* version of the wire; both sides must agree */
 
@@ -56,6 +57,24 @@ enum brg_msg_type {
     /* operator -> coordinator, and back */
     BRG_MSG_OPERATE = 40,
     BRG_MSG_OPERATE_REPLY = 41,
+    /* pipelines, on the control connection: worker -> coordinator */
+    BRG_MSG_HOLDING = 50,
+    BRG_MSG_PLACED = 51,
+    BRG_MSG_READY = 52,
+    BRG_MSG_LOST_PEER = 53,
+    BRG_MSG_FETCH_FAILED = 54,
+    BRG_MSG_LEARNED = 55,
+    BRG_MSG_KEPT = 56,
+    BRG_MSG_EVALUATED = 57,
+    /* coordinator -> worker */
+    BRG_MSG_PLACE = 60,
+    BRG_MSG_START = 61,
+    BRG_MSG_STEP_COMMIT = 62,
+    BRG_MSG_UNSEAT = 63,
+    BRG_MSG_LEARN = 64,
+    BRG_MSG_RELAY_TO = 65,
+    BRG_MSG_CHOOSE = 66,
+    BRG_MSG_SAVE = 67,
 };
 
 enum brg_dtype { BRG_DTYPE_F32 = 1, BRG_DTYPE_U16 = 2, BRG_DTYPE_BYTES = 3 };
@@ -243,6 +262,8 @@ struct brg_msg_run {
      * that model's own data seed and step choose the samples. */
     uint32_t models;                         /* 1 .. BRG_RUN_MODELS_MAX */
     uint64_t data_seeds[BRG_RUN_MODELS_MAX]; /* [models], the rest 0 */
+    uint32_t has_line;                       /* 0 or 1: a pipeline, of one llama */
+    struct brg_msg_line line;
 };
 
 struct brg_msg_task {
@@ -261,6 +282,14 @@ struct brg_msg_task {
 
 struct brg_msg_commit {
     struct brg_proof proof; /* everything up to proof.step is superseded: drop it */
+};
+
+/* A commit of a pipeline: the step is to be made by who has its gradient of this generation. */
+struct brg_msg_step_commit {
+    struct brg_proof proof; /* of run and step */
+    uint64_t run, generation, step;
+    double clip; /* 0 .. 1 */
+    struct brg_msg_eval eval;
 };
 
 struct brg_msg_release {
@@ -309,6 +338,22 @@ struct brg_msg {
         struct brg_msg_release release;
         struct brg_msg_operate operate;
         struct brg_msg_operate_reply operate_reply;
+        struct brg_msg_holding holding;
+        struct brg_msg_placed placed;
+        struct brg_msg_ready ready;
+        struct brg_msg_lost_peer lost_peer;
+        struct brg_msg_fetch_failed fetch_failed;
+        struct brg_msg_learned learned;
+        struct brg_msg_kept kept;
+        struct brg_msg_evaluated evaluated;
+        struct brg_msg_place place;
+        struct brg_msg_start start;
+        struct brg_msg_step_commit step_commit;
+        struct brg_msg_unseat unseat;
+        struct brg_msg_learn learn;
+        struct brg_msg_relay_to relay_to;
+        struct brg_msg_choose choose;
+        struct brg_msg_save save;
     };
 };
 

@@ -4,13 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-/* A check reads as a list of what is refused and why. */
-#define REFUSE_IF(condition, sentence)                                                             \
-    do {                                                                                           \
-        if (condition) return (sentence);                                                          \
-    } while (0)
-#define REFUSE_UNLESS_RUN(run) REFUSE_IF((run) == 0, "run is 0: runs count from 1")
-
 /* 1 where `text` ends within its field and is clean. */
 static int is_text(const char *text) {
     const size_t size_bytes = strnlen(text, BRG_TEXT_BYTES_MAX + 1);
@@ -213,6 +206,7 @@ static const char *check_run(const struct brg_msg_run *m) {
         REFUSE_IF(m->data_seeds[i] != 0, "Run has a data seed for a model it has not");
     }
     REFUSE_IF(!within(m->model.type, 1, 3), "model.type is unknown");
+    TRY(brg_wire_check_run_line(m));
     return m->model.type == 1 ? check_llama(&m->model) : check_classifier(&m->model);
 }
 
@@ -267,7 +261,7 @@ static const char *check_body(const struct brg_msg *m) {
         REFUSE_IF(m->operate_reply.body_bytes > BRG_REPLY_BYTES_MAX,
                   "OperateReply.body is more than 900 KiB");
         return NULL;
-    default: return "the message is of a type that this version does not know";
+    default: return brg_wire_check_line(m);
     }
 }
 

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* protobuf-c's structs have no const; packing only reads. */
-static ProtobufCBinaryData bytes_of(const void *data, size_t size_bytes) {
+ProtobufCBinaryData brg_wire_bytes_of(const void *data, size_t size_bytes) {
     union {
         const void *from;
         uint8_t *to;
@@ -14,21 +13,21 @@ static ProtobufCBinaryData bytes_of(const void *data, size_t size_bytes) {
 }
 
 static ProtobufCBinaryData text_of(const char *text) {
-    return bytes_of(text, strlen(text));
+    return brg_wire_bytes_of(text, strlen(text));
 }
 
 /* An all-zero digest means "none" and travels as nothing. */
 static ProtobufCBinaryData digest_of(const struct brg_digest *d) {
     static const struct brg_digest zero;
-    return bytes_of(d->bytes, brg_digest_equal(d, &zero) ? 0 : sizeof d->bytes);
+    return brg_wire_bytes_of(d->bytes, brg_digest_equal(d, &zero) ? 0 : sizeof d->bytes);
 }
 
-static Brg__Pb__Proof *fill_proof(const struct brg_proof *p, Brg__Pb__Proof *out) {
+Brg__Pb__Proof *brg_wire_fill_proof(const struct brg_proof *p, Brg__Pb__Proof *out) {
     brg__pb__proof__init(out);
     out->run = p->run;
     out->step = p->step;
-    out->chain = bytes_of(p->chain.bytes, sizeof p->chain.bytes);
-    out->mac = bytes_of(p->mac.bytes, sizeof p->mac.bytes);
+    out->chain = brg_wire_bytes_of(p->chain.bytes, sizeof p->chain.bytes);
+    out->mac = brg_wire_bytes_of(p->mac.bytes, sizeof p->mac.bytes);
     return out;
 }
 
@@ -54,8 +53,8 @@ static void fill_hello(const struct brg_msg_hello *m, struct brg_wire_filled *ou
     p->isa = text_of(m->isa);
     p->cores = m->cores;
     p->memory_bytes = m->memory_bytes;
-    p->token = bytes_of(m->token, m->token_bytes);
-    if (m->has_seen == 1) p->seen = fill_proof(&m->seen, &out->proof);
+    p->token = brg_wire_bytes_of(m->token, m->token_bytes);
+    if (m->has_seen == 1) p->seen = brg_wire_fill_proof(&m->seen, &out->proof);
     out->envelope.hello = p;
 }
 
@@ -78,7 +77,7 @@ static void fill_done(const struct brg_msg_done *m, struct brg_wire_filled *out)
     p->unit = m->unit;
     p->attempt = m->attempt;
     p->since = m->since;
-    p->digest = bytes_of(m->digest.bytes, sizeof m->digest.bytes);
+    p->digest = brg_wire_bytes_of(m->digest.bytes, sizeof m->digest.bytes);
     p->share_bytes = m->share_bytes;
     p->compute_ns = m->compute_ns;
     for (uint32_t i = 0; i < m->loss_count; i++) {
@@ -190,7 +189,7 @@ static void fill_model(const struct brg_msg_model *m, Brg__Pb__Model *p) {
     p->inputs = m->inputs;
     p->classes = m->classes;
     p->n_widths = m->width_count;
-    p->widths = (uint32_t *)(void *)bytes_of(m->widths, sizeof m->widths).data;
+    p->widths = (uint32_t *)(void *)brg_wire_bytes_of(m->widths, sizeof m->widths).data;
 }
 
 static void fill_run(const struct brg_msg_run *m, struct brg_wire_filled *out) {
@@ -204,7 +203,7 @@ static void fill_run(const struct brg_msg_run *m, struct brg_wire_filled *out) {
     p->model = &out->model;
     brg__pb__data__init(&out->data);
     out->data.format = m->data.format;
-    out->data.digest = bytes_of(m->data.digest.bytes, sizeof m->data.digest.bytes);
+    out->data.digest = brg_wire_bytes_of(m->data.digest.bytes, sizeof m->data.digest.bytes);
     out->data.size_bytes = m->data.size_bytes;
     out->data.split = m->data.split;
     p->data = &out->data;
@@ -214,7 +213,8 @@ static void fill_run(const struct brg_msg_run *m, struct brg_wire_filled *out) {
     out->batch.microbatch = m->batch.microbatch;
     p->batch = &out->batch;
     p->n_data_seeds = m->models;
-    p->data_seeds = (uint64_t *)(void *)bytes_of(m->data_seeds, sizeof m->data_seeds).data;
+    p->data_seeds = (uint64_t *)(void *)brg_wire_bytes_of(m->data_seeds, sizeof m->data_seeds).data;
+    if (m->has_line == 1) p->line = brg_wire_fill_run_line(&m->line, out);
     out->envelope.run = p;
 }
 
@@ -230,16 +230,17 @@ static void fill_task(const struct brg_msg_task *m, struct brg_wire_filled *out)
     p->round = m->round;
     p->since = m->since;
     p->n_chunks = m->chunk_count;
-    p->chunks = (uint32_t *)(void *)bytes_of(m->chunks, sizeof m->chunks).data;
+    p->chunks = (uint32_t *)(void *)brg_wire_bytes_of(m->chunks, sizeof m->chunks).data;
     p->n_coefficients = m->coefficient_count;
-    p->coefficients = (double *)(void *)bytes_of(m->coefficients, sizeof m->coefficients).data;
+    p->coefficients =
+        (double *)(void *)brg_wire_bytes_of(m->coefficients, sizeof m->coefficients).data;
     out->envelope.task = p;
 }
 
 static void fill_progress(const struct brg_msg *msg, struct brg_wire_filled *out) {
     if (msg->type == BRG_MSG_COMMIT) {
         brg__pb__commit__init(&out->body.commit);
-        out->body.commit.proof = fill_proof(&msg->commit.proof, &out->proof);
+        out->body.commit.proof = brg_wire_fill_proof(&msg->commit.proof, &out->proof);
         out->envelope.commit = &out->body.commit;
     } else {
         brg__pb__release__init(&out->body.release);
@@ -253,14 +254,14 @@ static void fill_operator(const struct brg_msg *msg, struct brg_wire_filled *out
         brg__pb__operate__init(&out->body.operate);
         out->body.operate.id = msg->operate.id;
         out->body.operate.verb = text_of(msg->operate.verb);
-        out->body.operate.body = bytes_of(msg->operate.body, msg->operate.body_bytes);
+        out->body.operate.body = brg_wire_bytes_of(msg->operate.body, msg->operate.body_bytes);
         out->envelope.operate = &out->body.operate;
     } else {
         Brg__Pb__OperateReply *p = &out->body.operate_reply;
         brg__pb__operate_reply__init(p);
         p->id = msg->operate_reply.id;
         p->code = msg->operate_reply.code;
-        p->body = bytes_of(msg->operate_reply.body, msg->operate_reply.body_bytes);
+        p->body = brg_wire_bytes_of(msg->operate_reply.body, msg->operate_reply.body_bytes);
         out->envelope.operate_reply = p;
     }
 }
@@ -275,7 +276,7 @@ void brg_wire_fill(const struct brg_msg *msg, struct brg_wire_filled *out) {
         brg__pb__tensor__init(&out->tensors[i]);
         out->tensors[i].dtype = msg->tensors[i].dtype;
         out->tensors[i].elements = msg->tensors[i].elements;
-        out->tensors[i].digest = bytes_of(msg->tensors[i].digest.bytes, BRG_DIGEST_BYTES);
+        out->tensors[i].digest = brg_wire_bytes_of(msg->tensors[i].digest.bytes, BRG_DIGEST_BYTES);
         out->tensor_list[i] = &out->tensors[i];
     }
     e->n_tensors = msg->tensor_count;
@@ -301,6 +302,6 @@ void brg_wire_fill(const struct brg_msg *msg, struct brg_wire_filled *out) {
     case BRG_MSG_RELEASE: fill_progress(msg, out); break;
     case BRG_MSG_OPERATE:
     case BRG_MSG_OPERATE_REPLY: fill_operator(msg, out); break;
-    default: BRG_ASSERT(0 && "brg_wire_check lets no other type through");
+    default: brg_wire_fill_line(msg, out); break;
     }
 }

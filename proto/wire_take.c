@@ -4,31 +4,17 @@
 
 #include <string.h>
 
-#define REFUSE_IF(condition, sentence)                                                             \
-    do {                                                                                           \
-        if (condition) return (sentence);                                                          \
-    } while (0)
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        const char *refused = (call);                                                              \
-        if (refused != NULL) return refused;                                                       \
-    } while (0)
-/* A field that a version added and this one does not know could change what the message means. */
-#define REFUSE_UNKNOWN(m)                                                                          \
-    REFUSE_IF((m)->base.n_unknown_fields != 0, "the message has fields this version does not "     \
-                                               "know")
-
 /* Copies into a field of `cap_bytes` and its NUL; the field is zeroed already. */
-static const char *take_text(char *out, size_t cap_bytes, const ProtobufCBinaryData *from) {
+const char *brg_wire_take_text(char *out, size_t cap_bytes, const ProtobufCBinaryData *from) {
     REFUSE_IF(from->len > cap_bytes, "a text is too long");
     REFUSE_IF(from->len != 0 && memchr(from->data, '\0', from->len) != NULL, "a text holds a NUL");
     if (from->len != 0) memcpy(out, from->data, from->len);
     return NULL;
 }
 
-#define TAKE_TEXT(field, from) TRY(take_text((field), sizeof(field) - 1, (from)))
+#define TAKE_TEXT(field, from) TRY(brg_wire_take_text((field), sizeof(field) - 1, (from)))
 
-static const char *take_digest(struct brg_digest *out, const ProtobufCBinaryData *from) {
+const char *brg_wire_take_digest(struct brg_digest *out, const ProtobufCBinaryData *from) {
     REFUSE_IF(from->len != sizeof out->bytes, "a digest is not 32 bytes long");
     memcpy(out->bytes, from->data, sizeof out->bytes);
     return NULL;
@@ -36,16 +22,16 @@ static const char *take_digest(struct brg_digest *out, const ProtobufCBinaryData
 
 /* Absent means none, which is all 0 with us. */
 static const char *take_digest_if_any(struct brg_digest *out, const ProtobufCBinaryData *from) {
-    return from->len == 0 ? NULL : take_digest(out, from);
+    return from->len == 0 ? NULL : brg_wire_take_digest(out, from);
 }
 
-static const char *take_proof(struct brg_proof *out, const Brg__Pb__Proof *p) {
+const char *brg_wire_take_proof(struct brg_proof *out, const Brg__Pb__Proof *p) {
     REFUSE_IF(p == NULL, "a proof is missing");
     REFUSE_UNKNOWN(p);
     out->run = p->run;
     out->step = p->step;
-    TRY(take_digest(&out->chain, &p->chain));
-    return take_digest(&out->mac, &p->mac);
+    TRY(brg_wire_take_digest(&out->chain, &p->chain));
+    return brg_wire_take_digest(&out->mac, &p->mac);
 }
 
 static const char *take_object(struct brg_object *out, const Brg__Pb__Object *p) {
@@ -73,7 +59,7 @@ static const char *take_hello(struct brg_msg_hello *out, const Brg__Pb__Hello *p
     if (p->token.len != 0) memcpy(out->token, p->token.data, p->token.len);
     out->token_bytes = (uint32_t)p->token.len;
     out->has_seen = p->seen != NULL;
-    return p->seen != NULL ? take_proof(&out->seen, p->seen) : NULL;
+    return p->seen != NULL ? brg_wire_take_proof(&out->seen, p->seen) : NULL;
 }
 
 /* Readable from any version, as take_hello. */
@@ -112,7 +98,7 @@ static const char *take_done(struct brg_msg_done *out, const Brg__Pb__Done *p) {
         out->losses[i].loss = p->loss_sums[i];
         out->losses[i].count = p->loss_counts[i];
     }
-    return take_digest(&out->digest, &p->digest);
+    return brg_wire_take_digest(&out->digest, &p->digest);
 }
 
 static const char *take_drain(struct brg_msg_drain *out, const Brg__Pb__Drain *p) {
@@ -210,13 +196,15 @@ static const char *take_run(struct brg_msg_run *out, const Brg__Pb__Run *p) {
     out->data.format = p->data->format;
     out->data.size_bytes = p->data->size_bytes;
     out->data.split = p->data->split;
-    TRY(take_digest(&out->data.digest, &p->data->digest));
+    TRY(brg_wire_take_digest(&out->data.digest, &p->data->digest));
     out->batch.samples = p->batch->samples;
     out->batch.chunks = p->batch->chunks;
     out->batch.microbatch = p->batch->microbatch;
     REFUSE_IF(p->n_data_seeds > BRG_RUN_MODELS_MAX, "Run has more than 8 models");
     out->models = (uint32_t)p->n_data_seeds;
     for (uint32_t i = 0; i < out->models; i++) out->data_seeds[i] = p->data_seeds[i];
+    out->has_line = p->line != NULL;
+    if (p->line != NULL) TRY(brg_wire_take_run_line(&out->line, p->line));
     return take_model(&out->model, p->model);
 }
 
@@ -269,7 +257,7 @@ static const char *take_tensors(struct brg_msg *out, const Brg__Pb__Envelope *e)
         REFUSE_UNKNOWN(e->tensors[i]);
         out->tensors[i].dtype = e->tensors[i]->dtype;
         out->tensors[i].elements = e->tensors[i]->elements;
-        TRY(take_digest(&out->tensors[i].digest, &e->tensors[i]->digest));
+        TRY(brg_wire_take_digest(&out->tensors[i].digest, &e->tensors[i]->digest));
     }
     return NULL;
 }
@@ -297,7 +285,7 @@ static const char *take_body(struct brg_msg *out, const Brg__Pb__Envelope *e) {
     case BRG_MSG_TASK: return take_task(&out->task, e->task);
     case BRG_MSG_COMMIT:
         REFUSE_UNKNOWN(e->commit);
-        return take_proof(&out->commit.proof, e->commit->proof);
+        return brg_wire_take_proof(&out->commit.proof, e->commit->proof);
     case BRG_MSG_RELEASE:
         REFUSE_UNKNOWN(e->release);
         out->release.run = e->release->run;
@@ -305,7 +293,7 @@ static const char *take_body(struct brg_msg *out, const Brg__Pb__Envelope *e) {
     case BRG_MSG_DRAIN_ACK: REFUSE_UNKNOWN(e->drain_ack); return NULL;
     case BRG_MSG_OPERATE: return take_operate(&out->operate, e->operate);
     case BRG_MSG_OPERATE_REPLY: return take_operate_reply(&out->operate_reply, e->operate_reply);
-    default: return "the message is of a type that this version does not know";
+    default: return brg_wire_take_line(e, out);
     }
 }
 
