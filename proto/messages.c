@@ -12,6 +12,8 @@ const char *brg_msg_name(uint32_t type) {
     case BRG_MSG_DRAIN: return "Drain";
     case BRG_MSG_BYE: return "Bye";
     case BRG_MSG_FAULT: return "Fault";
+    case BRG_MSG_AT_RISK: return "AtRisk";
+    case BRG_MSG_DRAIN_CANCEL: return "DrainCancel";
     case BRG_MSG_ATTACH: return "Attach";
     case BRG_MSG_GET: return "Get";
     case BRG_MSG_PART: return "Part";

@@ -27,8 +27,7 @@
 #define BRG_RUN_MODELS_MAX 8u                    /* models that a run trains in turn */
 #define BRG_ROUNDS_MAX (UINT64_C(1) << 48)       /* rounds in one epoch */
 #define BRG_LEASE_MS_MAX 3600000u                /* an hour */
-#define BRG_STAGES_MAX 1024u                     /* stages of a pipeline; indices are below it */
-#define BRG_MICROBATCHES_MAX 65536u              /* of a step; indices are below it */
+#define BRG_OBJECT_STAGES_MAX 1024u              /* stages of a pipeline; indices are below it */
 #define BRG_GENERATIONS_MAX (UINT64_C(1) << 48)  /* placements of a run */
 
 /* The numbers are the field numbers in brigade.proto and are never reused. */
@@ -40,6 +39,8 @@ enum brg_msg_type {
     BRG_MSG_DRAIN = 13,
     BRG_MSG_BYE = 14,
     BRG_MSG_FAULT = 15,
+    BRG_MSG_AT_RISK = 16,
+    BRG_MSG_DRAIN_CANCEL = 17,
     /* bulk connection: Attach from the worker, the rest both ways */
     BRG_MSG_ATTACH = 20,
     BRG_MSG_GET = 21,
@@ -99,21 +100,25 @@ enum brg_object_kind {
     BRG_OBJECT_DATA = 2,
     BRG_OBJECT_SHARE = 3,
     /* between the workers of a pipeline */
-    BRG_OBJECT_ACT = 4,   /* what stage `unit` made of a microbatch, for the stage after it */
+    /* what stage `unit` made of a microbatch, for the stage after it; a held-out one is number
+     * brg_line_eval_index, and has no GRAD */
+    BRG_OBJECT_ACT = 4,
     BRG_OBJECT_GRAD = 5,  /* gradient by the input of stage `unit`, for the stage before it */
     BRG_OBJECT_LANE = 6,  /* a lane's sum of the stage's gradients, for its replicas */
-    BRG_OBJECT_STATE = 7, /* weights or moments of the stage at a version, for a newcomer */
+    BRG_OBJECT_STATE = 7, /* of the stage at a version, a part of enum brg_state_part */
 };
 
 /* What Get, Part and Gone are about. Fields that the kind does not use are 0. */
 struct brg_object {
     uint32_t kind; /* enum brg_object_kind */
     uint64_t run;
-    uint64_t step;            /* PARAMS, STATE: the version; the others: the step */
+    uint64_t step;            /* PARAMS, STATE: the version, of a STATE also BRG_VERSION_ANY; the
+                               * others: the step */
     uint32_t unit;            /* SHARE: whose share of the step; ACT .. STATE: the stage */
     struct brg_digest digest; /* DATA: of the blob, required; the others: may be all 0 */
-    uint32_t microbatch;      /* ACT, GRAD; LANE: the lane; STATE: which part of the state */
-    uint64_t generation;      /* ACT, GRAD, LANE: of the placement; a STATE outlives it: 0 */
+    uint32_t microbatch; /* ACT < BRG_LINE_ACTS_MAX; GRAD < BRG_LINE_MICROBATCHES_MAX; LANE: the
+                          * lane; STATE: enum brg_state_part, < BRG_STATE_PARTS_MAX */
+    uint64_t generation; /* ACT, GRAD, LANE: of the placement; a STATE outlives it: 0 */
 };
 
 struct brg_msg_hello {
@@ -158,6 +163,13 @@ struct brg_msg_done {
 struct brg_msg_drain {
     char reason[BRG_TEXT_BYTES_MAX + 1];
     uint64_t deadline_ms; /* from now; 0: unknown */
+};
+
+/* Its machine may be taken away soon; it goes on working, but what it holds should lie elsewhere,
+ * too. Said again as things change. */
+struct brg_msg_at_risk {
+    char text[BRG_TEXT_BYTES_MAX + 1];
+    uint64_t until_ms; /* from now; 0: unknown */
 };
 
 struct brg_msg_bye {
@@ -262,7 +274,9 @@ struct brg_msg_run {
      * that model's own data seed and step choose the samples. */
     uint32_t models;                         /* 1 .. BRG_RUN_MODELS_MAX */
     uint64_t data_seeds[BRG_RUN_MODELS_MAX]; /* [models], the rest 0 */
-    uint32_t has_line;                       /* 0 or 1: a pipeline, of one llama */
+    /* 1: a pipeline, then models is 1, the model a llama that is not tied unless it is one stage,
+     * and batch.chunks is line.microbatches. 0: all of line is 0 */
+    uint32_t has_line;
     struct brg_msg_line line;
 };
 
@@ -319,11 +333,12 @@ struct brg_msg {
     uint64_t epoch;    /* coordinator's incarnation as the sender knows it; 0: none yet */
     uint32_t tensor_count;
     struct brg_tensor tensors[BRG_TENSORS_MAX];
-    union { /* Rehello and DrainAck carry nothing */
+    union { /* Rehello, DrainAck and DrainCancel carry nothing */
         struct brg_msg_hello hello;
         struct brg_msg_beat beat;
         struct brg_msg_done done;
         struct brg_msg_drain drain;
+        struct brg_msg_at_risk at_risk;
         struct brg_msg_bye bye;
         struct brg_msg_fault fault;
         struct brg_msg_attach attach;

@@ -76,13 +76,19 @@ static const char *check_fault(const struct brg_msg_fault *m) {
 
 /* What the workers of a pipeline fetch from each other. */
 static const char *check_peer_object(const struct brg_object *o) {
+    static const uint32_t index_max[] = {[BRG_OBJECT_ACT] = BRG_LINE_ACTS_MAX,
+                                         [BRG_OBJECT_GRAD] = BRG_LINE_MICROBATCHES_MAX,
+                                         [BRG_OBJECT_LANE] = BRG_LINE_LANES_MAX,
+                                         [BRG_OBJECT_STATE] = BRG_STATE_PARTS_MAX};
+    const int is_state = o->kind == BRG_OBJECT_STATE;
     REFUSE_UNLESS_RUN(o->run);
-    REFUSE_IF(o->step > BRG_STEPS_MAX, "object.step out of range");
-    REFUSE_IF(o->unit >= BRG_STAGES_MAX, "object.unit is no stage: 1024 or more");
-    REFUSE_IF(o->microbatch >= BRG_MICROBATCHES_MAX, "object.microbatch is 65536 or more");
-    REFUSE_IF(o->kind == BRG_OBJECT_STATE && o->generation != 0,
+    REFUSE_IF(o->step > BRG_STEPS_MAX && !(is_state && o->step == BRG_VERSION_ANY),
+              "object.step out of range");
+    REFUSE_IF(o->unit >= BRG_OBJECT_STAGES_MAX, "object.unit is no stage: 1024 or more");
+    REFUSE_IF(o->microbatch >= index_max[o->kind], "object.microbatch is more than its kind has");
+    REFUSE_IF(is_state && o->generation != 0,
               "object.generation is not for a state, which has a version");
-    REFUSE_IF(o->kind != BRG_OBJECT_STATE && !within(o->generation, 1, BRG_GENERATIONS_MAX),
+    REFUSE_IF(!is_state && !within(o->generation, 1, BRG_GENERATIONS_MAX),
               "object.generation out of range");
     return NULL;
 }
@@ -242,6 +248,7 @@ static const char *check_body(const struct brg_msg *m) {
     case BRG_MSG_BEAT: return check_beat(&m->beat);
     case BRG_MSG_DONE: return check_done(&m->done);
     case BRG_MSG_DRAIN: return is_text(m->drain.reason) ? NULL : "Drain.reason is no clean text";
+    case BRG_MSG_AT_RISK: return is_text(m->at_risk.text) ? NULL : "AtRisk.text is no clean text";
     case BRG_MSG_BYE: return is_text(m->bye.reason) ? NULL : "Bye.reason is not a clean text";
     case BRG_MSG_FAULT: return check_fault(&m->fault);
     case BRG_MSG_ATTACH: return m->attach.session != 0 ? NULL : "Attach.session is 0";
@@ -255,7 +262,8 @@ static const char *check_body(const struct brg_msg *m) {
     case BRG_MSG_TASK: return check_task(&m->task);
     case BRG_MSG_COMMIT: REFUSE_UNLESS_RUN(m->commit.proof.run); return NULL;
     case BRG_MSG_RELEASE: REFUSE_UNLESS_RUN(m->release.run); return NULL;
-    case BRG_MSG_DRAIN_ACK: return NULL;
+    case BRG_MSG_DRAIN_ACK:
+    case BRG_MSG_DRAIN_CANCEL: return NULL;
     case BRG_MSG_OPERATE: return check_operate(&m->operate);
     case BRG_MSG_OPERATE_REPLY:
         REFUSE_IF(m->operate_reply.body_bytes > BRG_REPLY_BYTES_MAX,

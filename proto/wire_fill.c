@@ -109,6 +109,14 @@ static void fill_leaving(const struct brg_msg *msg, struct brg_wire_filled *out)
         out->body.drain.reason = text_of(msg->drain.reason);
         out->body.drain.deadline_ms = msg->drain.deadline_ms;
         out->envelope.drain = &out->body.drain;
+    } else if (msg->type == BRG_MSG_AT_RISK) {
+        brg__pb__at_risk__init(&out->body.at_risk);
+        out->body.at_risk.text = text_of(msg->at_risk.text);
+        out->body.at_risk.until_ms = msg->at_risk.until_ms;
+        out->envelope.at_risk = &out->body.at_risk;
+    } else if (msg->type == BRG_MSG_DRAIN_CANCEL) {
+        brg__pb__drain_cancel__init(&out->body.drain_cancel);
+        out->envelope.drain_cancel = &out->body.drain_cancel;
     } else if (msg->type == BRG_MSG_BYE) {
         brg__pb__bye__init(&out->body.bye);
         out->body.bye.reason = text_of(msg->bye.reason);
@@ -287,6 +295,8 @@ void brg_wire_fill(const struct brg_msg *msg, struct brg_wire_filled *out) {
     case BRG_MSG_DONE: fill_done(&msg->done, out); break;
     case BRG_MSG_FAULT: fill_fault(&msg->fault, out); break;
     case BRG_MSG_DRAIN:
+    case BRG_MSG_AT_RISK:
+    case BRG_MSG_DRAIN_CANCEL:
     case BRG_MSG_BYE:
     case BRG_MSG_DRAIN_ACK: fill_leaving(msg, out); break;
     case BRG_MSG_ATTACH:

@@ -1,4 +1,5 @@
 /* wire_line_check.c - the ranges of messages_line.h, as wire_check.c. */
+#include "proto/keys.h"
 #include "proto/wire_private.h"
 
 #include <math.h>
@@ -24,28 +25,36 @@ static int is_share(double x) {
 
 /* host:port as an address to dial, or nothing. Whether it can be dialled is seen when it is. */
 static const char *check_address(const char *address) {
+    char host[BRG_HOST_BYTES];
+    uint16_t port;
     const size_t size_bytes = strnlen(address, BRG_LINE_ADDRESS_BYTES_MAX + 1);
+    if (size_bytes == 0) return NULL;
     REFUSE_IF(size_bytes > BRG_LINE_ADDRESS_BYTES_MAX, "an address is too long");
-    REFUSE_IF(!brg_text_valid((const uint8_t *)address, size_bytes) ||
-                  memchr(address, ' ', size_bytes) != NULL,
-              "an address is not a clean text");
+    REFUSE_IF(strchr(address, ':') == NULL ||
+                  brg_address_parse(address, host, &port, NULL) != BRG_OK,
+              "an address is not host:port");
     return NULL;
 }
 
+/* As brg_optimizer_check in model/optimizer.h. */
 static const char *check_optimizer(const struct brg_msg_optimizer *o) {
-    const float numbers[] = {o->lr,  o->lr_min_ratio, o->beta1,    o->beta2,
-                             o->eps, o->weight_decay, o->momentum, o->clip};
+    const struct {
+        float value, high;
+    } ranges[] = {{o->lr, 1000}, {o->lr_min_ratio, 1},    {o->beta1, 1},    {o->beta2, 1},
+                  {o->eps, 1},   {o->weight_decay, 1000}, {o->momentum, 1}, {o->clip, 1e9f}};
     REFUSE_IF(!within(o->type, 1, 2), "optimizer.type is unknown");
     REFUSE_IF(!within(o->schedule, 1, 2), "optimizer.schedule is unknown");
     REFUSE_IF(o->warmup_steps > BRG_STEPS_MAX || o->total_steps > BRG_STEPS_MAX,
               "optimizer has too many steps");
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        REFUSE_IF(!isfinite(numbers[i]) || numbers[i] < 0,
-                  "optimizer has a number that is negative or not finite");
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        REFUSE_IF(!(ranges[i].value >= 0 && ranges[i].value <= ranges[i].high),
+                  "optimizer has a number out of its range");
     }
-    REFUSE_IF(!(o->lr > 0), "optimizer.lr is 0");
     REFUSE_IF(o->beta1 >= 1 || o->beta2 >= 1 || o->momentum >= 1,
               "optimizer has a decay of 1 or more");
+    REFUSE_IF(o->type == 2 && !(o->eps > 0), "optimizer.eps is 0");
+    REFUSE_IF(o->schedule == 2 && o->total_steps <= o->warmup_steps,
+              "optimizer's warmup leaves no steps for the cosine");
     return NULL;
 }
 
@@ -84,6 +93,10 @@ static const char *check_holding(const struct brg_msg_holding *m) {
     REFUSE_IF(m->has == 0 && (m->stage != 0 || m->lineage != 0 || m->version != 0 ||
                               m->pending_step != 0 || m->pending_generation != 0),
               "Holding describes a state it has not");
+    REFUSE_IF((m->pending_step == 0) != (m->pending_generation == 0),
+              "Holding has a gradient without its generation, or the other way round");
+    REFUSE_IF(m->pending_step != 0 && !within(m->pending_step, m->version, m->version + 1),
+              "Holding.pending_step is not the version or one more");
     return check_address(m->address);
 }
 
@@ -91,6 +104,7 @@ static const char *check_ready(const struct brg_msg_ready *m) {
     REFUSE_UNLESS_PLACED(m);
     REFUSE_IF(!within(m->step, 1, BRG_STEPS_MAX), "Ready.step out of range");
     REFUSE_IF(m->lanes > LANES_MASK, "Ready.lanes has more than 16");
+    REFUSE_IF(m->norm2 < 0, "Ready.norm2 is below 0"); /* no number at all is a diverged model's */
     for (uint32_t i = (uint32_t)__builtin_popcount(m->lanes); i < BRG_LINE_LANES_MAX; i++) {
         REFUSE_IF(m->loss_sums[i] != 0 || m->loss_counts[i] != 0, "Ready has a loss too many");
     }
@@ -104,6 +118,7 @@ static const char *check_kept(const struct brg_msg_kept *m) {
     REFUSE_IF(m->stage >= BRG_LINE_STAGES_MAX, "Kept.stage is no stage");
     REFUSE_IF(m->version > BRG_STEPS_MAX || m->lineage > BRG_GENERATIONS_MAX,
               "Kept has a number out of range");
+    REFUSE_IF(m->bytes > BRG_OBJECT_BYTES_MAX, "Kept.bytes out of range");
     return NULL;
 }
 
@@ -119,6 +134,19 @@ static const char *check_peer(const struct brg_msg_peer *m) {
     return check_address(m->address);
 }
 
+static const char *check_peers(const struct brg_msg_peer *peers, uint32_t count) {
+    REFUSE_IF(count > BRG_LINE_PEERS_MAX, "a message has more than 16 peers");
+    for (uint32_t i = 0; i < count; i++) {
+        TRY(check_peer(&peers[i]));
+        for (uint32_t j = 0; j < i; j++) {
+            REFUSE_IF(peers[j].member == peers[i].member ||
+                          memcmp(peers[j].key, peers[i].key, sizeof peers[i].key) == 0,
+                      "a message has a peer twice");
+        }
+    }
+    return NULL;
+}
+
 static const char *check_eval(const struct brg_msg_eval *e) {
     if (e->id == 0) {
         REFUSE_IF(e->count != 0 || e->candidates != 0 || e->stage != 0, "an eval has no number");
@@ -130,40 +158,44 @@ static const char *check_eval(const struct brg_msg_eval *e) {
     return NULL;
 }
 
+/* Each lane of a stage has one holder and each member one seat, so nothing is counted twice. */
 static const char *check_seats(const struct brg_msg_place *m) {
+    uint64_t seen[BRG_LINE_MEMBERS_MAX / 64] = {0};
+    uint32_t lanes[BRG_LINE_STAGES_MAX] = {0};
+    int has_own = 0;
     REFUSE_IF(!within(m->seat_count, 1, BRG_LINE_SEATS_MAX),
               "Place has no or more than 1024 seats");
     for (uint32_t i = 0; i < m->seat_count; i++) {
-        REFUSE_IF(m->seat_members[i] >= BRG_LINE_MEMBERS_MAX, "Place has a seat of nobody");
-        REFUSE_IF(m->seat_stages[i] >= BRG_LINE_STAGES_MAX, "Place has a seat of no stage");
+        const uint32_t member = m->seat_members[i], stage = m->seat_stages[i];
+        REFUSE_IF(member >= BRG_LINE_MEMBERS_MAX, "Place has a seat of nobody");
+        REFUSE_IF(stage >= BRG_LINE_STAGES_MAX, "Place has a seat of no stage");
         REFUSE_IF(!within(m->seat_lanes[i], 1, LANES_MASK), "Place has a seat without lanes");
+        REFUSE_IF((seen[member / 64] >> (member % 64) & 1) != 0, "Place has a member twice");
+        REFUSE_IF((lanes[stage] & m->seat_lanes[i]) != 0, "Place has a lane of a stage twice");
+        seen[member / 64] |= UINT64_C(1) << (member % 64);
+        lanes[stage] |= m->seat_lanes[i];
+        has_own |= stage == m->stage && m->seat_lanes[i] == m->lanes;
     }
+    REFUSE_IF(!has_own, "Place does not list its own seat");
     return NULL;
 }
 
-static const char *check_place(const struct brg_msg_place *m) {
-    REFUSE_UNLESS_PLACED(m);
-    REFUSE_IF(m->version > BRG_STEPS_MAX || m->commit_generation > BRG_GENERATIONS_MAX ||
-                  m->lineage > BRG_GENERATIONS_MAX,
-              "Place has a number out of range");
-    REFUSE_IF(!is_share(m->clip), "Place.clip is not 0 .. 1");
-    REFUSE_IF(m->stage >= BRG_LINE_STAGES_MAX, "Place.stage is no stage");
-    REFUSE_IF(!within(m->lanes, 1, LANES_MASK), "Place.lanes is empty or more than 16");
+static const char *check_sources(const struct brg_msg_place *m) {
     REFUSE_IF(m->rung > BRG_LINE_RUNG_MAX, "Place.rung is unknown");
     REFUSE_IF(m->lr_raise > 1, "Place.lr_raise is not 0 or 1");
+    REFUSE_IF(m->source_version > m->version, "Place.source_version is past the version");
     REFUSE_IF(m->source_count > BRG_LINE_SOURCES_MAX, "Place has more than 4 sources");
     for (uint32_t i = 0; i < m->source_count; i++) {
         REFUSE_IF(m->sources[i] >= BRG_LINE_MEMBERS_MAX, "Place has a source of nobody");
         REFUSE_IF(m->source_stages[i] >= BRG_LINE_STAGES_MAX, "Place has a source of no stage");
-        REFUSE_IF(!isfinite(m->weights[i]), "Place has a weight that is no number");
+        REFUSE_IF(!isfinite(m->weights[i]) || m->weights[i] < 0,
+                  "Place has a weight that is negative or no number");
     }
-    REFUSE_IF(m->peer_count > BRG_LINE_PEERS_MAX, "Place has more than 16 peers");
-    for (uint32_t i = 0; i < m->peer_count; i++) {
-        TRY(check_peer(&m->peers[i]));
-        for (uint32_t j = 0; j < i; j++) {
-            REFUSE_IF(m->peers[j].member == m->peers[i].member, "Place has a peer twice");
-        }
-    }
+    return NULL;
+}
+
+/* What the receiver keeps for others. */
+static const char *check_keeping(const struct brg_msg_place *m) {
     REFUSE_IF(m->shadow_count > BRG_LINE_SHADOWS_MAX, "Place has more than 64 shadows");
     for (uint32_t i = 0; i < m->shadow_count; i++) {
         REFUSE_IF(m->shadow_stages[i] >= BRG_LINE_STAGES_MAX ||
@@ -176,6 +208,20 @@ static const char *check_place(const struct brg_msg_place *m) {
     for (uint32_t i = 0; i < m->parity_count; i++) {
         REFUSE_IF(m->parity_members[i] >= BRG_LINE_MEMBERS_MAX, "Place has a parity of nobody");
     }
+    return NULL;
+}
+
+static const char *check_place(const struct brg_msg_place *m) {
+    REFUSE_UNLESS_PLACED(m);
+    REFUSE_IF(m->version > BRG_STEPS_MAX, "Place.version out of range");
+    REFUSE_IF(m->commit_generation > m->generation || m->lineage > m->generation,
+              "Place is of a commit or a lineage that is newer than itself");
+    REFUSE_IF(!is_share(m->clip), "Place.clip is not 0 .. 1");
+    REFUSE_IF(m->stage >= BRG_LINE_STAGES_MAX, "Place.stage is no stage");
+    REFUSE_IF(!within(m->lanes, 1, LANES_MASK), "Place.lanes is empty or more than 16");
+    TRY(check_sources(m));
+    TRY(check_peers(m->peers, m->peer_count));
+    TRY(check_keeping(m));
     return check_seats(m);
 }
 
@@ -194,7 +240,7 @@ static const char *check_unseat(const struct brg_msg_unseat *m) {
                   m->commit_generation > BRG_GENERATIONS_MAX,
               "Unseat has a number out of range");
     REFUSE_IF(!is_share(m->clip), "Unseat.clip is not 0 .. 1");
-    return NULL;
+    return check_peers(m->peers, m->peer_count);
 }
 
 /* Those that are three numbers. */
@@ -249,7 +295,10 @@ const char *brg_wire_check_line(const struct brg_msg *m) {
     case BRG_MSG_LEARN:
         REFUSE_UNLESS_RUN(m->learn.run);
         REFUSE_IF(m->learn.stage >= BRG_LINE_STAGES_MAX, "Learn.stage is no stage");
-        REFUSE_IF(m->learn.lineage > BRG_GENERATIONS_MAX, "Learn.lineage out of range");
+        REFUSE_IF(m->learn.generation > BRG_GENERATIONS_MAX ||
+                      m->learn.lineage > BRG_GENERATIONS_MAX,
+                  "Learn has a number out of range");
+        REFUSE_IF(m->learn.teach > 1, "Learn.teach is not 0 or 1");
         return check_peer(&m->learn.source);
     default: return check_small(m);
     }

@@ -157,6 +157,14 @@ static Brg__Pb__Peer *fill_peer(const struct brg_msg_peer *m, Brg__Pb__Peer *p) 
     return p;
 }
 
+static Brg__Pb__Peer **fill_peers(const struct brg_msg_peer *peers, uint32_t count,
+                                  struct brg_wire_filled *out) {
+    for (uint32_t i = 0; i < count; i++) {
+        out->peer_list[i] = fill_peer(&peers[i], &out->peers[i]);
+    }
+    return out->peer_list;
+}
+
 static Brg__Pb__Eval *fill_eval(const struct brg_msg_eval *m, struct brg_wire_filled *out) {
     Brg__Pb__Eval *p = &out->eval;
     if (m->id == 0) return NULL;
@@ -185,15 +193,13 @@ static void fill_place(const struct brg_msg_place *m, struct brg_wire_filled *ou
     p->source_stages = words_of(m->source_stages);
     p->weights = (double *)(void *)brg_wire_bytes_of(m->weights, 0).data;
     p->lr_raise = m->lr_raise;
+    p->source_version = m->source_version;
     p->n_seat_members = p->n_seat_stages = p->n_seat_lanes = m->seat_count;
     p->seat_members = words_of(m->seat_members);
     p->seat_stages = words_of(m->seat_stages);
     p->seat_lanes = words_of(m->seat_lanes);
-    for (uint32_t i = 0; i < m->peer_count; i++) {
-        out->peer_list[i] = fill_peer(&m->peers[i], &out->peers[i]);
-    }
     p->n_peers = m->peer_count;
-    p->peers = out->peer_list;
+    p->peers = fill_peers(m->peers, m->peer_count, out);
     p->n_shadow_stages = p->n_shadow_members = m->shadow_count;
     p->shadow_stages = words_of(m->shadow_stages);
     p->shadow_members = words_of(m->shadow_members);
@@ -229,6 +235,8 @@ static void fill_steps(const struct brg_msg *msg, struct brg_wire_filled *out) {
         p->version = msg->unseat.version;
         p->commit_generation = msg->unseat.commit_generation;
         p->clip = msg->unseat.clip;
+        p->n_peers = msg->unseat.peer_count;
+        p->peers = fill_peers(msg->unseat.peers, msg->unseat.peer_count, out);
         out->envelope.unseat = p;
     }
 }
@@ -239,6 +247,8 @@ static void fill_orders(const struct brg_msg *msg, struct brg_wire_filled *out) 
         out->body.learn.run = msg->learn.run;
         out->body.learn.lineage = msg->learn.lineage;
         out->body.learn.stage = msg->learn.stage;
+        out->body.learn.generation = msg->learn.generation;
+        out->body.learn.teach = msg->learn.teach;
         out->body.learn.source = fill_peer(&msg->learn.source, &out->peers[0]);
         out->envelope.learn = &out->body.learn;
     } else if (msg->type == BRG_MSG_RELAY_TO) {

@@ -129,6 +129,15 @@ static const char *take_peer(struct brg_msg_peer *out, const Brg__Pb__Peer *p) {
     return NULL;
 }
 
+/* Into peers [BRG_LINE_PEERS_MAX]. */
+static const char *take_peers(struct brg_msg_peer *peers, uint32_t *count,
+                              Brg__Pb__Peer *const *from, size_t from_count) {
+    REFUSE_IF(from_count > BRG_LINE_PEERS_MAX, "a message has more than 16 peers");
+    *count = (uint32_t)from_count;
+    for (size_t i = 0; i < from_count; i++) TRY(take_peer(&peers[i], from[i]));
+    return NULL;
+}
+
 static const char *take_eval(struct brg_msg_eval *out, const Brg__Pb__Eval *p) {
     if (p == NULL) return NULL;
     REFUSE_UNKNOWN(p);
@@ -147,7 +156,6 @@ static const char *take_place_lists(struct brg_msg_place *out, const Brg__Pb__Pl
     REFUSE_IF(p->n_seat_members > BRG_LINE_SEATS_MAX, "Place has more than 1024 seats");
     REFUSE_IF(p->n_seat_stages != p->n_seat_members || p->n_seat_lanes != p->n_seat_members,
               "Place has lists of seats of different lengths");
-    REFUSE_IF(p->n_peers > BRG_LINE_PEERS_MAX, "Place has more than 16 peers");
     REFUSE_IF(p->n_shadow_stages > BRG_LINE_SHADOWS_MAX, "Place has more than 64 shadows");
     REFUSE_IF(p->n_shadow_members != p->n_shadow_stages,
               "Place has lists of shadows of different lengths");
@@ -160,8 +168,6 @@ static const char *take_place_lists(struct brg_msg_place *out, const Brg__Pb__Pl
     take_words(out->seat_members, p->seat_members, p->n_seat_members);
     take_words(out->seat_stages, p->seat_stages, p->n_seat_members);
     take_words(out->seat_lanes, p->seat_lanes, p->n_seat_members);
-    out->peer_count = (uint32_t)p->n_peers;
-    for (size_t i = 0; i < p->n_peers; i++) TRY(take_peer(&out->peers[i], p->peers[i]));
     out->shadow_count = (uint32_t)p->n_shadow_stages;
     take_words(out->shadow_stages, p->shadow_stages, p->n_shadow_stages);
     take_words(out->shadow_members, p->shadow_members, p->n_shadow_stages);
@@ -183,7 +189,9 @@ static const char *take_place(struct brg_msg_place *out, const Brg__Pb__Place *p
     out->rung = p->rung;
     out->lr_raise = p->lr_raise;
     out->parity = p->parity;
-    return take_place_lists(out, p);
+    out->source_version = p->source_version;
+    TRY(take_place_lists(out, p));
+    return take_peers(out->peers, &out->peer_count, p->peers, p->n_peers);
 }
 
 static const char *take_step_commit(struct brg_msg_step_commit *out, const Brg__Pb__StepCommit *p) {
@@ -203,7 +211,7 @@ static const char *take_unseat(struct brg_msg_unseat *out, const Brg__Pb__Unseat
     out->version = p->version;
     out->commit_generation = p->commit_generation;
     out->clip = p->clip + 0.0;
-    return NULL;
+    return take_peers(out->peers, &out->peer_count, p->peers, p->n_peers);
 }
 
 static const char *take_learn(struct brg_msg_learn *out, const Brg__Pb__Learn *p) {
@@ -211,39 +219,42 @@ static const char *take_learn(struct brg_msg_learn *out, const Brg__Pb__Learn *p
     out->run = p->run;
     out->lineage = p->lineage;
     out->stage = p->stage;
+    out->generation = p->generation;
+    out->teach = p->teach;
     return take_peer(&out->source, p->source);
 }
 
-/* Those that are three numbers. */
+/* Those that are three numbers: one by one, since a struct as a whole may bring padding along. */
 static const char *take_small(struct brg_msg *out, const Brg__Pb__Envelope *e) {
     switch (out->type) {
     case BRG_MSG_LOST_PEER:
         REFUSE_UNKNOWN(e->lost_peer);
-        out->lost_peer = (struct brg_msg_lost_peer){.run = e->lost_peer->run,
-                                                    .generation = e->lost_peer->generation,
-                                                    .peer = e->lost_peer->peer};
+        out->lost_peer.run = e->lost_peer->run;
+        out->lost_peer.generation = e->lost_peer->generation;
+        out->lost_peer.peer = e->lost_peer->peer;
         return NULL;
     case BRG_MSG_FETCH_FAILED:
         REFUSE_UNKNOWN(e->fetch_failed);
-        out->fetch_failed = (struct brg_msg_fetch_failed){.run = e->fetch_failed->run,
-                                                          .generation = e->fetch_failed->generation,
-                                                          .rung = e->fetch_failed->rung};
+        out->fetch_failed.run = e->fetch_failed->run;
+        out->fetch_failed.generation = e->fetch_failed->generation;
+        out->fetch_failed.rung = e->fetch_failed->rung;
         return NULL;
     case BRG_MSG_RELAY_TO:
         REFUSE_UNKNOWN(e->relay_to);
-        out->relay_to =
-            (struct brg_msg_relay_to){.run = e->relay_to->run, .peer = e->relay_to->peer};
+        out->relay_to.run = e->relay_to->run;
+        out->relay_to.peer = e->relay_to->peer;
         return NULL;
     case BRG_MSG_CHOOSE:
         REFUSE_UNKNOWN(e->choose);
-        out->choose = (struct brg_msg_choose){.run = e->choose->run,
-                                              .generation = e->choose->generation,
-                                              .candidate = e->choose->candidate};
+        out->choose.run = e->choose->run;
+        out->choose.generation = e->choose->generation;
+        out->choose.candidate = e->choose->candidate;
         return NULL;
     case BRG_MSG_SAVE:
         REFUSE_UNKNOWN(e->save);
-        out->save = (struct brg_msg_save){
-            .run = e->save->run, .step = e->save->step, .generation = e->save->generation};
+        out->save.run = e->save->run;
+        out->save.step = e->save->step;
+        out->save.generation = e->save->generation;
         return NULL;
     default: return "the message is of a type that this version does not know";
     }

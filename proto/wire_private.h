@@ -39,6 +39,8 @@ struct brg_wire_filled {
         Brg__Pb__Beat beat;
         Brg__Pb__Done done;
         Brg__Pb__Drain drain;
+        Brg__Pb__AtRisk at_risk;
+        Brg__Pb__DrainCancel drain_cancel;
         Brg__Pb__Bye bye;
         Brg__Pb__Fault fault;
         Brg__Pb__Attach attach;

@@ -108,6 +108,13 @@ static const char *take_drain(struct brg_msg_drain *out, const Brg__Pb__Drain *p
     return NULL;
 }
 
+static const char *take_at_risk(struct brg_msg_at_risk *out, const Brg__Pb__AtRisk *p) {
+    REFUSE_UNKNOWN(p);
+    out->until_ms = p->until_ms;
+    TAKE_TEXT(out->text, &p->text);
+    return NULL;
+}
+
 static const char *take_bye(struct brg_msg_bye *out, const Brg__Pb__Bye *p) {
     REFUSE_UNKNOWN(p);
     TAKE_TEXT(out->reason, &p->reason);
@@ -269,6 +276,8 @@ static const char *take_body(struct brg_msg *out, const Brg__Pb__Envelope *e) {
     case BRG_MSG_BEAT: return take_beat(&out->beat, e->beat);
     case BRG_MSG_DONE: return take_done(&out->done, e->done);
     case BRG_MSG_DRAIN: return take_drain(&out->drain, e->drain);
+    case BRG_MSG_AT_RISK: return take_at_risk(&out->at_risk, e->at_risk);
+    case BRG_MSG_DRAIN_CANCEL: REFUSE_UNKNOWN(e->drain_cancel); return NULL;
     case BRG_MSG_BYE: return take_bye(&out->bye, e->bye);
     case BRG_MSG_FAULT: return take_fault(&out->fault, e->fault);
     case BRG_MSG_ATTACH:
