@@ -69,11 +69,25 @@ static void open_next(struct brg_coord *c, struct brg_coord_actions *out) {
                                                  .step = c->runs[next].committed});
 }
 
+/* Its steps go back with a rollback, so there is no promise here to hold `step` against. */
+static void open_line(struct brg_coord *c, struct brg_run_slot *run,
+                      const struct brg_coord_event *ev, struct brg_coord_actions *out) {
+    run->committed = ev->step;
+    set_run_state(c, c->open_run, BRG_RUN_ACTIVE, out);
+    brg_line_run_open(&c->line, &c->members, ev->run, out);
+    if (run->wish != 0) brg_line_run_wish(&c->line, run->wish, out);
+    run->wish = 0;
+}
+
 static void on_opened(struct brg_coord *c, const struct brg_coord_event *ev,
                       struct brg_coord_actions *out) {
     BRG_ASSERT(c->open_run != BRG_NOBODY);
     struct brg_run_slot *run = &c->runs[c->open_run];
     BRG_ASSERT(run->plan.run == ev->run && run->plan.state == BRG_RUN_OPENING);
+    if (run->plan.kind == BRG_PLAN_PIPELINE) {
+        open_line(c, run, ev, out);
+        return;
+    }
     /* Restored to exactly what was promised: where only checkpoints are durable, a run that failed
      * between two of them goes back to the earlier. */
     BRG_ASSERT(run->fenced ? ev->step == run->committed : ev->step <= run->committed);
@@ -105,6 +119,7 @@ static void on_open_failed(struct brg_coord *c, const struct brg_coord_event *ev
 /* Its last checkpoint and log stay as they are, for the operator to look at. */
 static void on_run_failed(struct brg_coord *c, const struct brg_coord_event *ev,
                           struct brg_coord_actions *out) {
+    if (c->line.run == ev->run) brg_line_run_fail(&c->line, out);
     if (c->rounds.phase == BRG_PHASE_IDLE || c->rounds.plan.run != ev->run) return;
     brg_coord_act(out, (struct brg_coord_action){
                            .type = BRG_ACT_SEND_RELEASE, .member = BRG_NOBODY, .run = ev->run});
@@ -112,17 +127,38 @@ static void on_run_failed(struct brg_coord *c, const struct brg_coord_event *ev,
     c->rounds.phase = BRG_PHASE_IDLE; /* close_if_finished does the rest */
 }
 
+/* What the machine beside this one has come to. Late words about a run that was closed are void. */
+static void on_line(struct brg_coord *c, const struct brg_coord_event *ev,
+                    struct brg_coord_actions *out) {
+    if (c->line.phase != BRG_LINE_RUN_OPEN || c->line.run != ev->run) return;
+    struct brg_run_slot *run = &c->runs[c->open_run];
+    if (ev->type == BRG_EV_LINE) {
+        BRG_ASSERT(ev->step <= run->plan.steps);
+        run->committed = ev->step;
+    } else {
+        brg_line_run_done(&c->line, ev->code, out);
+    }
+}
+
 /* The run's last checkpoint is durable: it ends in the state asked for. */
 static void close_if_finished(struct brg_coord *c, struct brg_coord_actions *out) {
     if (c->open_run == BRG_NOBODY || c->rounds.phase != BRG_PHASE_IDLE) return;
     struct brg_run_slot *run = &c->runs[c->open_run];
     if (run->plan.state != BRG_RUN_ACTIVE) return; /* still opening */
-    run->committed = c->rounds.committed;
-    run->plan.code = c->rounds.plan.code;
+    const int is_line = run->plan.kind == BRG_PLAN_PIPELINE;
+    if (is_line && c->line.phase != BRG_LINE_RUN_DONE) return;
+    if (!is_line) {
+        run->committed = c->rounds.committed;
+        run->plan.code = c->rounds.plan.code;
+    }
     run->restarted = 0;
-    set_run_state(c, c->open_run, c->rounds.target, out);
+    set_run_state(c, c->open_run, is_line ? c->line.target : c->rounds.target, out);
     brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_CLOSE, .run = run->plan.run});
-    brg_rounds_close(&c->rounds, &c->members);
+    if (is_line)
+        brg_line_run_close(&c->line);
+    else
+        brg_rounds_close(&c->rounds, &c->members);
+    c->members.leaving |= (uint32_t)is_line; /* who drained is not held back any more */
     c->open_run = BRG_NOBODY;
 }
 
@@ -132,9 +168,12 @@ static int on_submit(struct brg_coord *c, const struct brg_coord_event *ev,
     struct brg_run_plan plan = *ev->plan;
     plan.state = BRG_RUN_QUEUED;
     BRG_ASSERT(plan.run != 0);
-    BRG_ASSERT(plan.steps > 0 && plan.checkpoint_every > 0 && plan.min_workers > 0);
-    BRG_ASSERT(plan.task_timeout_ns > 0 && plan.pull_timeout_ns > 0);
-    BRG_ASSERT(plan.models > 0 && plan.models <= BRG_MODELS_MAX);
+    BRG_ASSERT(plan.steps > 0);
+    if (plan.kind == BRG_PLAN_CODED) {
+        BRG_ASSERT(plan.checkpoint_every > 0 && plan.min_workers > 0);
+        BRG_ASSERT(plan.task_timeout_ns > 0 && plan.pull_timeout_ns > 0);
+        BRG_ASSERT(plan.models > 0 && plan.models <= BRG_MODELS_MAX);
+    }
     const int rc = brg_coord_add_run(c, &plan, 0, ev->has_proof != 0);
     if (rc != BRG_OK) return rc;
     set_run_state(c, c->run_count - 1, BRG_RUN_QUEUED, out);
@@ -162,7 +201,12 @@ static int on_run_wish(struct brg_coord *c, const struct brg_coord_event *ev,
     case BRG_RUN_OPENING: /* a stop is stronger than a pause */
         if (run->wish != BRG_RUN_STOPPED) run->wish = target;
         return BRG_OK;
-    case BRG_RUN_ACTIVE: brg_rounds_end(&c->rounds, &c->members, target, out); return BRG_OK;
+    case BRG_RUN_ACTIVE:
+        if (run->plan.kind == BRG_PLAN_PIPELINE)
+            brg_line_run_wish(&c->line, target, out);
+        else
+            brg_rounds_end(&c->rounds, &c->members, target, out);
+        return BRG_OK;
     default: return BRG_EINVAL; /* it has ended */
     }
 }
@@ -206,11 +250,16 @@ static int on_hello(struct brg_coord *c, const struct brg_coord_event *ev,
     if (result == BRG_HELLO_REFUSED) return BRG_OK;
     brg_coord_act(out, (struct brg_coord_action){
                            .type = BRG_ACT_SEND_WELCOME, .member = slot, .peer = ev->peer});
-    if (result == BRG_HELLO_AGAIN) return BRG_OK;
+    /* Again, too: what was lost with the old connection may have been this. */
+    if (result == BRG_HELLO_AGAIN) {
+        brg_line_run_attached(&c->line, slot, out);
+        return BRG_OK;
+    }
     /* A new process knows nothing of what the one before it was doing. */
     brg_rounds_member_gone(&c->rounds, &c->members, slot, BRG_GONE_AWAY);
     note(out, BRG_NOTE_JOINED, 0, slot);
     brg_rounds_member_ready(&c->rounds, &c->members, slot, out);
+    brg_line_run_attached(&c->line, slot, out);
     return BRG_OK;
 }
 
@@ -360,6 +409,13 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
     case BRG_EV_OPENED: on_opened(c, ev, out); return BRG_OK;
     case BRG_EV_OPEN_FAILED: on_open_failed(c, ev, out); return BRG_OK;
     case BRG_EV_RUN_FAILED: on_run_failed(c, ev, out); return BRG_OK;
+    case BRG_EV_LINE:
+    case BRG_EV_LINE_DONE: on_line(c, ev, out); return BRG_OK;
+    case BRG_EV_MAY_GO:
+        if (c->line.phase != BRG_LINE_RUN_OPEN) return BRG_OK;
+        brg_line_run_may_go(&c->line, ev->member);
+        c->members.leaving = 1;
+        return BRG_OK;
     case BRG_EV_SUBMIT: return on_submit(c, ev, out);
     case BRG_EV_PAUSE:
     case BRG_EV_RESUME:
@@ -411,7 +467,10 @@ int brg_coord_step(struct brg_coord *c, const struct brg_coord_event *ev,
     uint64_t next_ns = watch_leases(c, out);
     const uint64_t round_ns = brg_rounds_advance(&c->rounds, &c->members, c->now_ns, out);
     if (round_ns < next_ns) next_ns = round_ns;
-    if (c->members.leaving) brg_rounds_let_go(&c->rounds, &c->members, out);
+    if (c->members.leaving && c->line.phase == BRG_LINE_RUN_OPEN)
+        brg_line_run_let_go(&c->line, &c->members, out);
+    else if (c->members.leaving)
+        brg_rounds_let_go(&c->rounds, &c->members, out);
     close_if_finished(c, out);
     if (c->epoch > 0) open_next(c, out);
     if (next_ns != UINT64_MAX) {
@@ -434,4 +493,7 @@ void brg_coord_check(const struct brg_coord *c) {
     }
     BRG_ASSERT(open == (c->open_run != BRG_NOBODY));
     if (c->rounds.phase != BRG_PHASE_IDLE) BRG_ASSERT(c->open_run != BRG_NOBODY);
+    if (c->line.phase == BRG_LINE_RUN_IDLE) return;
+    BRG_ASSERT(c->open_run != BRG_NOBODY && c->runs[c->open_run].plan.run == c->line.run);
+    BRG_ASSERT(c->rounds.phase == BRG_PHASE_IDLE);
 }

@@ -20,6 +20,7 @@
 #ifndef BRG_COORDINATOR_CORE_COORD_H
 #define BRG_COORDINATOR_CORE_COORD_H
 
+#include "coordinator/core/line_run.h"
 #include "coordinator/core/members.h"
 #include "coordinator/core/rounds.h"
 #include "coordinator/core/types.h"
@@ -42,7 +43,8 @@ struct brg_coord {
     uint32_t padding;
     struct brg_run_slot runs[BRG_RUNS_MAX];
     struct brg_members members;
-    struct brg_rounds rounds;
+    struct brg_rounds rounds; /* IDLE while a pipeline is open */
+    struct brg_line_run line; /* IDLE while a coded run is open */
 };
 
 /* brg_coord_init - before START. asserts: lease_ns > 0 */

@@ -82,7 +82,7 @@ enum brg_coord_event_type {
                           * step + models - 1 are ready */
     BRG_EV_CHECKPOINTED, /* run, step: all files of it are durable */
     BRG_EV_OPENED,       /* run, step: restored up to this committed step; scheme: the code in force
-                          * (of the last PERSIST_CODE, else the run file's) */
+                          * (of the last PERSIST_CODE, else the run file's); pipelines: NULL */
     BRG_EV_OPEN_FAILED,  /* run: it cannot be opened */
     BRG_EV_RUN_FAILED,   /* run: it is open and cannot go on (its gradient is not finite) */
     BRG_EV_SUBMIT,       /* plan: a new run, queued; has_proof: steps are durable one by one, so
@@ -98,11 +98,23 @@ enum brg_coord_event_type {
     BRG_EV_SWITCH,       /* run; scheme: the code to use as soon as no step is in flight; no new one
                           * starts until then. One switch at a time: the next one is best given when
                           * SWITCHED of this one has been carried out */
+    /* of the shell, about an open pipeline run (line_run.h) */
+    BRG_EV_LINE,      /* run, step: committed now, which a rollback lowers */
+    BRG_EV_LINE_DONE, /* run; code 0: it has finished; 1: it stands still, as LINE_STOP asked. What
+                       * is to be kept of it is in files */
+    BRG_EV_MAY_GO,    /* member: nothing of it is needed, so it is told so if it drains */
 };
 
 struct brg_scheme; /* coding/scheme.h */
 
-/* What the machine must know of a run; the shell keeps the rest. */
+/* Who makes a run's steps. */
+enum brg_plan_kind {
+    BRG_PLAN_CODED = 0,    /* rounds.h */
+    BRG_PLAN_PIPELINE = 1, /* pipeline.h, beside this machine: this one opens and ends the run */
+};
+
+/* What the machine must know of a run; the shell keeps the rest. A pipeline: run, steps, state and
+ * kind; the rest is not looked at. */
 struct brg_run_plan {
     uint64_t run;
     uint64_t steps;            /* of all models together, > 0 */
@@ -114,7 +126,7 @@ struct brg_run_plan {
     uint32_t state;           /* enum brg_run_state */
     uint32_t models; /* trained in turn: step s is one of model (s - 1) % models; 1 .. 8. A code
                       * with delay T needs models > T */
-    uint32_t padding;
+    uint32_t kind;   /* enum brg_plan_kind */
     struct brg_code_spec code; /* the one in force: of the scheme, once the run was opened */
 };
 
@@ -171,11 +183,13 @@ enum brg_coord_action_type {
                          * of the queue; answered by CHECKPOINTED */
     BRG_ACT_TRUNCATE_LOG, /* run, step: the log up to this step is not needed any more */
     /* the rest */
-    BRG_ACT_ROUND,    /* run, round: it has ended; rounds.log tells of it until the machine's next
-                       * step, so whoever wants it takes it before that and not at the turn's end */
-    BRG_ACT_SWITCHED, /* run: the code that SWITCH brought is in force; what comes before this in
-                       * the turn is of the one before, which is not used after this any more */
-    BRG_ACT_ARM,      /* TICK is wanted at at_ns; replaces the timer before it */
+    BRG_ACT_LINE_STOP, /* run; code: BRG_RUN_PAUSED or _STOPPED; a pipeline is to stand still after
+                        * the step in flight; answered by LINE_DONE */
+    BRG_ACT_ROUND,     /* run, round: it has ended; rounds.log tells of it until the machine's next
+                        * step, so whoever wants it takes it before that and not at the turn's end */
+    BRG_ACT_SWITCHED,  /* run: the code that SWITCH brought is in force; what comes before this in
+                        * the turn is of the one before, which is not used after this any more */
+    BRG_ACT_ARM,       /* TICK is wanted at at_ns; replaces the timer before it */
     BRG_ACT_HALT, /* a worker has proof of run, step, which the store has lost: stop the process,
                    * and carry out nothing of this turn, its write neither */
     BRG_ACT_NOTE, /* something worth telling the operator: code = enum brg_note */
