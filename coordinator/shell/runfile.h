@@ -51,7 +51,8 @@ struct brg_run_pipeline {
 /* How a lost stage comes back: docs/RECOVERY.md. kind pipeline; zeros in other runs. */
 struct brg_run_recovery {
     struct brg_ladder_config ladder;
-    uint32_t shadow_every; /* slices and steps of a shadow's round; 0: no shadow is kept */
+    uint32_t shadow_every; /* steps in which a shadow or a parity is renewed; whether one is kept
+                            * is said by brg_run_config_keeps_* */
     uint32_t shadow_moments, shadow_int8; /* 0 or 1 */
     uint32_t parity_group;                /* stages of a group; 0: no parity is kept */
     uint32_t exponent;                    /* of the gradients' norms in a mix of neighbours, 0..2 */
@@ -189,6 +190,36 @@ struct brg_run_prediction {
 
 /* brg_run_config_predict - for a config that passed brg_runfile_*. Saturates at UINT64_MAX. */
 void brg_run_config_predict(const struct brg_run_config *config, struct brg_run_prediction *out);
+
+/* What one stage of a pipeline takes: its holder, the link to the next stage, its keepers. */
+struct brg_stage_prediction {
+    uint64_t parameters; /* exact */
+    uint32_t first_layer, layers;
+    uint64_t memory_bytes;     /* of a holder: tensors, and what it keeps for others */
+    uint64_t boundary_bytes;   /* one microbatch to the next stage, one way; 0: the last stage */
+    uint64_t link_bytes;       /* between it and the next, both ways, of a step */
+    uint64_t shadow_bytes;     /* to the keeper of its shadow, each step; 0: none is kept */
+    uint64_t parity_bytes;     /* to the keeper of its group's parity, on average each step */
+    uint64_t checkpoint_bytes; /* of its file */
+    double bytes_per_token;    /* link_bytes over the tokens of a step */
+};
+
+/* brg_run_config_predict_stage - for a pipeline that passed brg_runfile_*.
+ * asserts: stage < config->pipeline.stages */
+void brg_run_config_predict_stage(const struct brg_run_config *config, uint32_t stage,
+                                  struct brg_stage_prediction *out);
+
+/* 1 where other workers keep a stale copy of each stage; a parity of each group of stages. */
+int brg_run_config_keeps_shadows(const struct brg_run_config *config);
+int brg_run_config_keeps_parity(const struct brg_run_config *config);
+
+/* brg_run_config_restage - the same pipeline cut into `stages`; what follows from that anew.
+ *
+ * The number of microbatches stays, and with it every bit of the run.
+ * errors: BRG_EINVAL no pipeline, or one that cannot be cut so: why has the sentence, *config is as
+ *         it was; BRG_ENOMEM */
+BRG_CHECK int brg_run_config_restage(struct brg_run_config *config, uint32_t stages,
+                                     struct brg_why *why);
 
 /* brg_run_config_explain - every key that applies, with its value, default and meaning, and the
  * prediction. errors: BRG_EIO `out` does not take it */

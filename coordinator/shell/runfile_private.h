@@ -4,7 +4,7 @@
 
 #include "coordinator/shell/runfile.h"
 
-#define KEYS_MAX 96u
+#define KEYS_MAX 128u
 #define SECTIONS_MAX 24u
 #define VALUE_BYTES 3200u /* room for any value as text: a path with each byte escaped */
 
@@ -25,6 +25,8 @@ enum key_type {
     KEY_WIDTHS,    /* [128, 64] -> model.widths and model.width_count */
     KEY_SEEDS,     /* [1, 2], one a model -> uint64_t [BRG_MODELS_MAX] */
     KEY_RATES,     /* [1e-3, 3e-3], one a model -> float [BRG_MODELS_MAX] */
+    KEY_TIMEOUT,   /* auto or 30s -> uint64_t in ns; auto: 0 */
+    KEY_LADDER,    /* [shadow, checkpoint] -> struct brg_ladder_config, its rungs */
 };
 
 /* A word and its number. With a reason: known, but not available in this version. */
@@ -44,8 +46,9 @@ struct key {
     const char *fallback;         /* as it would stand in the file; NULL: see derived */
     const char *derived;          /* where the default comes from; NULL as well: required */
     const char *when;             /* "model.type": the key applies only where this other key ... */
-    uint32_t when_mask;           /* ... has one of these numbers, bit by bit; it precedes this one,
-                                   * and its own condition must hold as well */
+    uint32_t when_mask;           /* ... has one of these numbers, bit by bit; of a KEY_LADDER, one
+                                   * of these rungs. It precedes this one, and its own condition
+                                   * must hold as well */
     const char *help;
 };
 
@@ -73,6 +76,7 @@ extern const struct section brg_runfile_sections[]; /* ends with name NULL */
 struct key_state {
     uint32_t line; /* of the key in the file; 0: not given */
     int applies;   /* its condition holds */
+    int unsure;    /* what its condition is about has a fault, so nobody can tell */
     int valid;     /* it has a value in the struct */
 };
 
@@ -107,6 +111,22 @@ uint32_t brg_key_find(const struct reader *r, const char *path);
 
 /* brg_runfile_section_find - the index in brg_runfile_sections, or SECTIONS_MAX. */
 uint32_t brg_runfile_section_find(const char *name);
+
+/* What the reader knows of the key at `path`, "section.name" or "name"; asserts: there is one. */
+const struct key_state *brg_key_state(const struct reader *r, const char *path);
+int brg_key_valid(const struct reader *r, const char *path); /* 1: it has a value */
+int brg_key_given(const struct reader *r, const char *path); /* 1: it is in the file */
+
+/* brg_key_line - line of the first of two keys that is in the file, else of the first one's
+ * section; other may be NULL. */
+uint32_t brg_key_line(const struct reader *r, const char *path, const char *other);
+
+/* brg_key_wants - 1 where the key applies and was left out, no imported model has answered for it,
+ * and what its default follows from (needs, may be NULL) has a value. */
+int brg_key_wants(const struct reader *r, const char *path, const char *needs);
+
+/* brg_key_derived - a value that was derived has been filled in. */
+void brg_key_derived(struct reader *r, const char *path);
 
 /* brg_key_number - the value of a KEY_CHOICE, KEY_COUNT, KEY_BOOL or KEY_VOCAB row. */
 uint32_t brg_key_number(const struct brg_run_config *config, const struct key *key);
@@ -146,6 +166,23 @@ void brg_run_import_check(struct reader *r);
 
 /* brg_run_derive - fills in what was not given and follows from the rest. */
 void brg_run_derive(struct reader *r);
+
+/* runfile_line.c: the same two for `kind: pipeline`. brg_run_line_check is one of
+ * brg_run_cross_check's; brg_run_line_whole needs all else to be right, as check_whole does. */
+void brg_run_line_derive(struct reader *r);
+void brg_run_line_check(struct reader *r);
+void brg_run_line_whole(struct reader *r);
+
+/* 1 for `kind: pipeline`. */
+static inline int brg_run_is_line(const struct brg_run_config *config) {
+    return config->kind == BRG_RUN_KIND_PIPELINE;
+}
+
+/* brg_run_line_slots - microbatches that a holder of `stage` has under way at most. */
+uint32_t brg_run_line_slots(const struct brg_run_config *config, uint32_t stage);
+
+/* brg_run_line_print - the prediction of a pipeline for people: stages, links, checkpoints. */
+void brg_run_line_print(const struct brg_run_config *config, FILE *out);
 
 /* brg_run_cross_check - the rules between keys; adds faults. Looks only at keys that are valid. */
 void brg_run_cross_check(struct reader *r);

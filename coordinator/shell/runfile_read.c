@@ -306,11 +306,13 @@ static const yaml_node_item_t *list_items(struct reader *r, const struct key *ke
     return NULL;
 }
 
-static int read_widths(struct document *d, const struct key *key, const yaml_node_t *node) {
+/* A list whose items are appended: widths, or the rungs of a ladder. */
+static int read_list(struct document *d, const struct key *key, const yaml_node_t *node) {
     struct reader *r = d->reader;
     size_t count;
     int rc = BRG_OK;
-    r->config->model.width_count = 0;
+    if (key->type == KEY_WIDTHS) r->config->model.width_count = 0;
+    if (key->type == KEY_LADDER) r->config->recovery.ladder.count = 0;
     if (node->type == YAML_SCALAR_NODE) return read_scalar(r, key, node); /* hidden: 128 */
     const yaml_node_item_t *items = list_items(r, key, node, &count);
     if (items == NULL) return BRG_EINVAL;
@@ -367,12 +369,20 @@ uint32_t brg_key_find(const struct reader *r, const char *path) {
     return first;
 }
 
-/* 1 where the key at `path` has one of the numbers in `mask`, and has a say itself. The conditions
- * of the table are at most two deep, so that this ends. */
+/* 1 where the key at `path` has one of the numbers in `mask`, and has a say itself. A condition
+ * names a row that precedes its own, so that this ends. */
 static int holds(const struct brg_run_config *config, const char *path, uint32_t mask) {
     const uint32_t other = brg_key_find(NULL, path);
     BRG_ASSERT(other < KEYS_MAX);
     const struct key *key = &brg_runfile_keys[other];
+    if (key->type == KEY_LADDER) {
+        const struct brg_ladder_config *ladder = &config->recovery.ladder;
+        uint32_t rungs = 0;
+        for (uint32_t i = 0; i < ladder->count && i < BRG_LADDER_RUNGS_MAX; i++) {
+            rungs |= ladder->rungs[i] < 32 ? UINT32_C(1) << ladder->rungs[i] : 0;
+        }
+        return (rungs & mask) != 0 && brg_key_applies(config, key);
+    }
     const uint32_t number = brg_key_number(config, key);
     return number < 32 && (mask >> number & 1u) != 0 && brg_key_applies(config, key);
 }
@@ -410,8 +420,10 @@ static void read_row(struct document *d, uint32_t row) {
     struct given *g = find_given(d, key);
     if (key->when != NULL) {
         uint32_t other = brg_key_find(r, key->when);
-        if (!r->states[other].valid && r->states[other].applies) {
-            if (g != NULL) g->used = 1; /* nobody can tell yet whether it applies */
+        const struct key_state *depends = &r->states[other];
+        if (depends->unsure || (!depends->valid && depends->applies)) {
+            if (g != NULL) g->used = 1;
+            state->unsure = 1;
             return;
         }
     }
@@ -424,8 +436,8 @@ static void read_row(struct document *d, uint32_t row) {
     g->used = 1;
     state->line = g->line;
     int rc;
-    if (key->type == KEY_WIDTHS) {
-        rc = read_widths(d, key, g->value);
+    if (key->type == KEY_WIDTHS || key->type == KEY_LADDER) {
+        rc = read_list(d, key, g->value);
     } else if (key->type == KEY_SEEDS || key->type == KEY_RATES) {
         rc = read_sweep(d, key, g->value);
     } else {
@@ -441,7 +453,7 @@ static void no_effect(struct reader *r, const struct given *g, const struct key 
     const struct key *other = &brg_runfile_keys[brg_key_find(NULL, key->when)];
     /* Where the other key has no say itself, what keeps it from it is the reason. */
     const char *when = key->when;
-    if (other->when != NULL && !brg_key_applies(r->config, other)) {
+    while (other->when != NULL && !brg_key_applies(r->config, other)) {
         when = other->when;
         other = &brg_runfile_keys[brg_key_find(NULL, when)];
     }
@@ -453,9 +465,14 @@ static void no_effect(struct reader *r, const struct given *g, const struct key 
             instead = brg_runfile_keys[i].name;
         }
     }
+    const int is_line = strcmp(key->section, "pipeline") == 0; /* whose word may be forgotten */
     if (instead != NULL) {
         brg_fault_add(r->faults, g->line, key->section, key->name,
                       "has no effect where %s is %s: use %s there", when, value, instead);
+    } else if (is_line && strcmp(when, "kind") == 0) {
+        brg_fault_add(r->faults, g->line, key->section, key->name,
+                      "has no effect where %s is %s: write  kind: pipeline, or remove it", when,
+                      value);
     } else {
         brg_fault_add(r->faults, g->line, key->section, key->name,
                       "has no effect where %s is %s: remove it", when, value);

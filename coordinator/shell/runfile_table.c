@@ -2,14 +2,19 @@
  * a row here, a field in runfile.h, and runs the test of docs/CONFIG.md with --write. */
 #include "coordinator/shell/runfile_private.h"
 
+#include "coordinator/core/pipeline.h"
 #include "proto/messages.h"
+#include "recovery/shadow.h"
 
 #define FIELD(member) offsetof(struct brg_run_config, member)
 #define BIT(number) (UINT32_C(1) << (number))
 #define LLAMA BIT(BRG_MODEL_LLAMA)
 #define CLASSIFIER (BIT(BRG_MODEL_MLP) | BIT(BRG_MODEL_SOFTMAX))
 #define SCALED (BIT(BRG_ROPE_LINEAR) | BIT(BRG_ROPE_LLAMA3))
+#define CODED BIT(BRG_RUN_KIND_CODED)
+#define LINE BIT(BRG_RUN_KIND_PIPELINE)
 #define SECONDS(n) ((double)(n)*1e9)
+#define MICROBATCHES_MAX 256 /* of a pipeline: objects of held-out ones are numbered from there */
 #define SEVERAL_MODELS (BIT(BRG_MODELS_MAX + 1) - BIT(2)) /* 2 .. BRG_MODELS_MAX */
 #define SEQUENTIAL (BIT(BRG_CODE_SR_SGC) | BIT(BRG_CODE_M_SGC))
 #define CHOSEN                                                                                     \
@@ -18,9 +23,20 @@
 
 static const struct choice kinds[] = {
     {"coded", BRG_RUN_KIND_CODED, NULL},
-    {"pipeline", 0, "is not available in this version: use kind: coded"},
+    {"pipeline", BRG_RUN_KIND_PIPELINE, NULL},
     {"berrut", 0, "is not available in this version: use kind: coded"},
     {"grid", 0, "is not available in this version: use kind: coded"},
+    {NULL, 0, NULL},
+};
+static const struct choice wires[] = {{"f32", BRG_RUN_WIRE_F32, NULL},
+                                      {"bf16", BRG_RUN_WIRE_BF16, NULL},
+                                      {"int8", BRG_RUN_WIRE_INT8, NULL},
+                                      {NULL, 0, NULL}};
+static const struct choice rungs[] = {
+    {"replica", BRG_RUNG_REPLICA, NULL}, {"shadow", BRG_RUNG_SHADOW, NULL},
+    {"parity", BRG_RUNG_PARITY, NULL},   {"neighbours", BRG_RUNG_NEIGHBOURS, NULL},
+    {"neighbors", 0, "is spelled neighbours here"},
+    {"checkpoint", BRG_RUNG_CHECKPOINT, NULL}, {"random", BRG_RUNG_RANDOM, NULL},
     {NULL, 0, NULL},
 };
 static const struct choice durabilities[] = {
@@ -91,8 +107,12 @@ const struct section brg_runfile_sections[] = {
      "coordinator's to say: its --lease and --beat."},
     {"checkpoint", NULL, "What a restart begins from; the log since then is replayed."},
     {"eval", NULL, "The loss on held-out data."},
-    {"pipeline", "is not available in this version: remove the section", NULL},
-    {"recovery", "is not available in this version: remove the section", NULL},
+    {"pipeline", NULL,
+     "The model cut into stages, one behind the other, each on a worker of its own: `kind: "
+     "pipeline`."},
+    {"recovery", NULL,
+     "How a stage comes back whose last worker is lost: docs/RECOVERY.md has what each way costs, "
+     "measured."},
     {"verify", "is not available in this version: remove the section", NULL},
     {NULL, NULL, NULL},
 };
@@ -103,24 +123,25 @@ const struct key brg_runfile_keys[] = {
      "Name of the run, in commands, logs and file names."},
     {"", "kind", KEY_CHOICE, FIELD(kind), 0, 0, kinds, "coded", NULL, NULL, 0,
      "How the workers share the work. coded: each worker has the whole model, and the coordinator "
-     "decodes exact gradients from the shares that arrive first."},
+     "decodes exact gradients from the shares that arrive first. pipeline: each worker has one stage "
+     "of a llama and passes activations on; a stage that is lost comes back by section recovery."},
     {"", "steps", KEY_NUMBER, FIELD(steps), 1, 1e9, NULL, NULL, NULL, NULL, 0,
      "Optimizer steps of each model until the run is finished."},
     {"", "seed", KEY_NUMBER, FIELD(seed), 0, 0, NULL, "1", NULL, NULL, 0,
      "Decides first parameters and the order of the data; the same seed gives the same model, bit "
      "for bit."},
     {"", "workers", KEY_COUNT, FIELD(workers), 1, BRG_CODE_WORKERS_MAX, NULL, NULL,
-     "8, or batch.chunks if that is less", NULL, 0,
+     "8, or batch.chunks if that is less", "kind", CODED,
      "Positions that the code is laid out for. Fewer or more workers may take part: a vacant "
      "position counts as a straggler, workers beyond it are spares."},
     {"", "min_workers", KEY_COUNT, FIELD(min_workers), 1, BRG_CODE_WORKERS_MAX, NULL, NULL,
-     "the number of shares that a step needs", NULL, 0,
+     "the number of shares that a step needs", "kind", CODED,
      "The first step begins when that many workers are there."},
     {"", "models", KEY_COUNT, FIELD(models), 1, BRG_MODELS_MAX, NULL, "1", NULL, NULL, 0,
      "Models trained in turn by the same workers, such as a sweep of seeds or learning rates: "
      "step 1 is model 0's, step 2 model 1's and so on. A code that finishes a step T rounds late "
      "needs T + 1 of them."},
-    {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, NULL, 0,
+    {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, "kind", CODED,
      "step: a step is on disk before anybody sees it, and no crash loses one. checkpoint: a "
      "restart goes back to the last checkpoint; saves writing one gradient a step."},
 
@@ -148,8 +169,10 @@ const struct key brg_runfile_keys[] = {
      LLAMA, "Tokens in a sequence."},
     {"model", "vocab", KEY_VOCAB, FIELD(model.vocab), 2, 65536, NULL, "bytes", NULL, "model.type",
      LLAMA, "bytes: the 256 byte values. A number: tokens of the shards in data.train."},
-    {"model", "tied", KEY_BOOL, FIELD(model.tied), 0, 1, NULL, "true", NULL, "model.type", LLAMA,
-     "true: the output layer shares the weights of the token embedding."},
+    {"model", "tied", KEY_BOOL, FIELD(model.tied), 0, 1, NULL, NULL,
+     "true; false where pipeline.stages is above 1", "model.type", LLAMA,
+     "true: the output layer shares the weights of the token embedding, which a pipeline of several "
+     "stages cannot: they lie on two workers."},
     {"model", "rope_theta", KEY_REAL, FIELD(model.rope_theta), 1, 1e9, NULL, "10000", NULL,
      "model.type", LLAMA, "Base of the rotary embedding."},
     {"model", "rope_scaling", KEY_CHOICE, FIELD(model.rope_scaling.type), 0, 0, scalings, "none",
@@ -200,12 +223,13 @@ const struct key brg_runfile_keys[] = {
     {"batch", "samples", KEY_COUNT, FIELD(batch.samples), 1, 16777216, NULL, NULL, NULL,
      "model.type", CLASSIFIER, "Rows in the global batch of a step."},
     {"batch", "chunks", KEY_COUNT, FIELD(batch.chunks), 1, BRG_CHUNKS_MAX, NULL, NULL,
-     "workers, or the fewest that the code can deal", NULL, 0,
-     "Parts that the batch is cut into; the code deals them to the workers. At least one for each "
+     "workers, or the fewest that the code can deal; pipelines: pipeline.microbatches", NULL, 0,
+     "Parts that the batch is cut into; the code deals them to the workers. Pipelines: another name "
+     "for pipeline.microbatches. At least one for each "
      "share of a step; a multiple of workers for cyclic, of workers (b + (w - 1) (lambda + 1)) for "
      "m-sgc with lambda below workers. auto has more codes to choose from with more of them."},
     {"batch", "microbatch", KEY_COUNT, FIELD(batch.microbatch), 1, 16777216, NULL, NULL,
-     "a chunk, at most 8 sequences or 256 rows", NULL, 0,
+     "a chunk, at most 8 sequences or 256 rows", "kind", CODED,
      "Samples computed at once: bounds a worker's memory, and a worker can turn to newer work "
      "between two of them."},
 
@@ -240,7 +264,7 @@ const struct key brg_runfile_keys[] = {
     {"sweep", "lr", KEY_RATES, FIELD(sweep.lr), 1e-12, 1000, NULL, NULL, "optimizer.lr for all",
      "models", SEVERAL_MODELS, "Of each model: its learning rate, in place of optimizer.lr."},
 
-    {"code", "scheme", KEY_CHOICE, FIELD(scheme), 0, 0, schemes, "frc", NULL, NULL, 0,
+    {"code", "scheme", KEY_CHOICE, FIELD(scheme), 0, 0, schemes, "frc", NULL, "kind", CODED,
      "frc: groups of s + 1 workers or more repeat the same chunks; exact to the last bit. cyclic: "
      "chunks overlap in a ring; exact but for rounding. none: every worker is waited for. "
      "speculative: nothing is repeated beforehand, late work goes to idle workers. sr-sgc: late "
@@ -293,18 +317,23 @@ const struct key brg_runfile_keys[] = {
      BIT(BRG_CODE_CYCLIC) | SEQUENTIAL, "Of the random matrix of cyclic codes."},
 
     {"timeouts", "task", KEY_DURATION, FIELD(timeouts.task_ns), SECONDS(0.01), SECONDS(604800),
-     NULL, "60s", NULL, NULL, 0,
+     NULL, "60s", NULL, "kind", CODED,
      "Work not done after this is also given to somebody else, although its worker lives."},
     {"timeouts", "pull", KEY_DURATION, FIELD(timeouts.pull_ns), SECONDS(0.01), SECONDS(604800),
-     NULL, "30s", NULL, NULL, 0,
+     NULL, "30s", NULL, "kind", CODED,
      "A share that was asked for and is not here after this is asked for again."},
     {"timeouts", "round_patience", KEY_DURATION, FIELD(timeouts.round_patience_ns), 0,
-     SECONDS(604800), NULL, "0s", NULL, NULL, 0,
+     SECONDS(604800), NULL, "0s", NULL, "kind", CODED,
      "What a step still needs after this is given to somebody else, although its workers live. "
      "0s: twice the fastest answer of the step."},
 
     {"checkpoint", "every", KEY_NUMBER, FIELD(checkpoint.every_steps), 1, 1e9, NULL, "50", NULL,
-     NULL, 0, "Steps of each model between checkpoints."},
+     "kind", CODED, "Steps of each model between checkpoints."},
+    {"checkpoint", "every", KEY_NUMBER, FIELD(checkpoint.every_steps), 0, 1e9, NULL, "0", NULL,
+     "kind", LINE,
+     "Steps between checkpoints. 0: by Young's formula, out of what a checkpoint and a step are "
+     "measured to take and of the rate at which stages were lost in this run, one a day before any "
+     "was."},
     {"checkpoint", "keep", KEY_COUNT, FIELD(checkpoint.keep), 1, 1000, NULL, "3", NULL, NULL, 0,
      "Newest checkpoints that are kept; older ones are deleted."},
     {"checkpoint", "dir", KEY_PATH, FIELD(checkpoint.dir), 0, 0, NULL, NULL,
@@ -316,8 +345,75 @@ const struct key brg_runfile_keys[] = {
     {"eval", "every", KEY_NUMBER, FIELD(eval.every_steps), 0, 1e9, NULL, NULL,
      "50, or 0 without held-out data", NULL, 0,
      "Steps of a model between looks at the held-out data; 0: never."},
-    {"eval", "samples", KEY_NUMBER, FIELD(eval.samples), 1, 1e9, NULL, "256", NULL, NULL, 0,
+    {"eval", "samples", KEY_NUMBER, FIELD(eval.samples), 1, 1e9, NULL, "256", NULL, "kind", CODED,
      "Held-out sequences or rows looked at each time, at most all."},
+    {"eval", "samples", KEY_NUMBER, FIELD(eval.samples), 1, 1e9, NULL, NULL,
+     "256, but at most 64 microbatches", "kind", LINE,
+     "Held-out sequences looked at each time, at most all; they go down the line in microbatches "
+     "before the step's own."},
+
+    {"pipeline", "stages", KEY_COUNT, FIELD(pipeline.stages), 1, BRG_LADDER_STAGES_MAX, NULL, NULL,
+     NULL, "kind", LINE,
+     "Stages that the model is cut into, at most its layers. The first has the embedding, the last "
+     "the norm and the head. Another number may be given when a paused run is resumed."},
+    {"pipeline", "replicas", KEY_COUNT, FIELD(pipeline.lanes), 1, BRG_PIPE_LANES_MAX, NULL, "1",
+     NULL, "kind", LINE,
+     "Workers that hold each stage, if there are enough; each works on its share of the "
+     "microbatches. Workers beyond stages x replicas are spares."},
+    {"pipeline", "microbatches", KEY_COUNT, FIELD(pipeline.microbatches), 1, MICROBATCHES_MAX, NULL,
+     NULL,
+     "batch.chunks; else the most that cut the batch and the replicas evenly, up to 4 x stages or 8",
+     "kind", LINE,
+     "Parts of the batch that follow each other down the line; at least replicas. With m of them "
+     "and s stages a worker idles (s - 1) / (m + s - 1) of a step."},
+    {"pipeline", "wire", KEY_CHOICE, FIELD(pipeline.wire), 0, 0, wires, "f32", NULL, "kind", LINE,
+     "How activations and their gradients travel. f32: to the bit. bf16: half of that. int8: a "
+     "quarter, in blocks with a scale each. The error that rounding makes is reported."},
+    {"pipeline", "step_timeout", KEY_TIMEOUT, FIELD(pipeline.step_timeout_ns), SECONDS(0.1),
+     SECONDS(604800), NULL, "auto", NULL, "kind", LINE,
+     "A worker that has not finished its part of a step after this, although it has all it needs, "
+     "is replaced. auto: 20 times what a step is measured to take."},
+
+    {"recovery", "ladder", KEY_LADDER, FIELD(recovery.ladder), 0, 0, rungs, NULL,
+     "[replica, shadow, parity, neighbours, checkpoint]", "kind", LINE,
+     "Ways in which a lost stage comes back: the first that is possible is taken. replica: from "
+     "another holder, exact. shadow: its own stale copy. parity: out of the XOR of its group. "
+     "neighbours: a mix or copy of other stages. checkpoint: the whole run goes back. random: a "
+     "fresh start, for comparison."},
+    {"recovery", "shadow_every", KEY_COUNT, FIELD(recovery.shadow_every), 1, BRG_SHADOW_EVERY_MAX,
+     NULL, "10", NULL, "recovery.ladder", BIT(BRG_RUNG_SHADOW) | BIT(BRG_RUNG_PARITY),
+     "Steps in which a stage's shadow is renewed, one slice a step: the oldest slice of a whole "
+     "shadow is so many steps old, less one. Also the steps from one parity to the next."},
+    {"recovery", "shadow_moments", KEY_BOOL, FIELD(recovery.shadow_moments), 0, 1, NULL, "false",
+     NULL, "recovery.ladder", BIT(BRG_RUNG_SHADOW),
+     "true: the optimizer's moments are kept as well, for three times the traffic; measured, that "
+     "buys little."},
+    {"recovery", "shadow_int8", KEY_BOOL, FIELD(recovery.shadow_int8), 0, 1, NULL, NULL,
+     "true; false with shadow_moments", "recovery.ladder", BIT(BRG_RUNG_SHADOW),
+     "true: slices travel as int8 changes, a quarter of the traffic; what one rounds away is in "
+     "the next."},
+    {"recovery", "parity_group", KEY_COUNT, FIELD(recovery.parity_group), 0, BRG_LADDER_STAGES_MAX,
+     NULL, NULL, "3 where shadow is not in the ladder, else 0", "recovery.ladder",
+     BIT(BRG_RUNG_PARITY),
+     "Stages that share one parity; 0: none is kept, since shadows are. Less than stages, so that "
+     "somebody outside the group can keep it."},
+    {"recovery", "stale_max", KEY_NUMBER, FIELD(recovery.ladder.stale_max), 0, 1e9, NULL, "0", NULL,
+     "recovery.ladder", BIT(BRG_RUNG_SHADOW) | BIT(BRG_RUNG_PARITY),
+     "Steps that a shadow or a parity may be behind to be used; 0: any."},
+    {"recovery", "exponent", KEY_COUNT, FIELD(recovery.exponent), 0, 2, NULL, "2", NULL,
+     "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
+     "Neighbours are mixed in shares of their gradients' norms to this power; 0: equal shares."},
+    {"recovery", "probe", KEY_BOOL, FIELD(recovery.probe), 0, 1, NULL, "true", NULL,
+     "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
+     "true: held-out samples choose among the mix, a copy of one neighbour and passing the stage "
+     "over."},
+    {"recovery", "distil", KEY_COUNT, FIELD(recovery.distil_steps), 0, 1000, NULL, "0", NULL,
+     "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
+     "Steps in which a mix is fitted to what the stage got and gave last, before the line goes on."},
+    {"recovery", "swap", KEY_SHARE, FIELD(recovery.swap), 0, 1, NULL, "0%", NULL,
+     "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
+     "Share of the microbatches that pass the first and the last two stages in swapped order "
+     "(CheckFree+). Measured by bench_recovery; runs take 0% only."},
 };
 /* clang-format on */
 

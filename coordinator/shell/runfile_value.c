@@ -65,7 +65,11 @@ static int in_range(const struct key *key, double value) {
 
 static int parse_u64(const struct key *key, const char *text, uint64_t *out) {
     int rc;
-    if (key->type == KEY_DURATION) {
+    if (key->type == KEY_TIMEOUT && strcmp(text, "auto") == 0) {
+        *out = 0;
+        return BRG_OK;
+    }
+    if (key->type == KEY_DURATION || key->type == KEY_TIMEOUT) {
         rc = brg_duration_parse(text, out);
     } else {
         rc = parse_whole(text, out);
@@ -183,6 +187,21 @@ static int append_width(const struct key *key, const char *text, struct brg_run_
     return BRG_OK;
 }
 
+static int append_rung(const struct key *key, const char *text, struct brg_run_config *config,
+                       struct brg_why *why) {
+    struct brg_ladder_config *ladder = field(key, config);
+    uint32_t rung = 0;
+    const int rc = parse_choice(key, text, &rung, why);
+    if (rc != BRG_OK) return rc;
+    for (uint32_t i = 0; i < ladder->count; i++) {
+        if (ladder->rungs[i] != rung) continue;
+        return brg_why_set(why, BRG_EINVAL, "names %s twice: remove one of them", text);
+    }
+    BRG_ASSERT(ladder->count < BRG_LADDER_RUNGS_MAX); /* there are no more different ones */
+    ladder->rungs[ladder->count++] = rung;
+    return BRG_OK;
+}
+
 int brg_value_parse_item(const struct key *key, uint32_t index, const char *text,
                          struct brg_run_config *config, struct brg_why *why) {
     uint64_t seed = 0;
@@ -209,6 +228,7 @@ int brg_value_parse(const struct key *key, const char *text, struct brg_run_conf
     case KEY_NAME:
     case KEY_PATH: return parse_string(key, text, config, why);
     case KEY_WIDTHS: return append_width(key, text, config, why);
+    case KEY_LADDER: return append_rung(key, text, config, why);
     case KEY_SEEDS:
     case KEY_RATES: BRG_ASSERT(0 && "read item by item"); break;
     case KEY_REAL:
@@ -216,6 +236,7 @@ int brg_value_parse(const struct key *key, const char *text, struct brg_run_conf
     case KEY_SHARE_F64: return parse_float(key, text, config, why);
     case KEY_NUMBER:
     case KEY_DURATION:
+    case KEY_TIMEOUT:
         if (parse_u64(key, text, &u64) != BRG_OK) return bad(key, text, why);
         memcpy(field(key, config), &u64, sizeof u64);
         return BRG_OK;
@@ -276,6 +297,26 @@ static void widths_text(const struct brg_run_config *config, char *out) {
     (void)snprintf(out + n, VALUE_BYTES - n, "]");
 }
 
+static void choice_text(const struct key *key, uint32_t number, char *out) {
+    for (const struct choice *c = key->choices; c->word != NULL; c++) {
+        if (c->number == number && c->reason == NULL) {
+            (void)snprintf(out, VALUE_BYTES, "%s", c->word);
+            return;
+        }
+    }
+    (void)snprintf(out, VALUE_BYTES, "%" PRIu32, number); /* no word has it: check refuses it */
+}
+
+static void ladder_text(const struct key *key, const struct brg_ladder_config *ladder, char *out) {
+    size_t n = (size_t)snprintf(out, VALUE_BYTES, "[");
+    char word[VALUE_BYTES];
+    for (uint32_t i = 0; i < ladder->count && i < BRG_LADDER_RUNGS_MAX; i++) {
+        choice_text(key, ladder->rungs[i], word);
+        n += (size_t)snprintf(out + n, VALUE_BYTES - n, "%s%.40s", i > 0 ? ", " : "", word);
+    }
+    (void)snprintf(out + n, VALUE_BYTES - n, "]");
+}
+
 static void seeds_text(const uint64_t *seeds, uint32_t count, char *out) {
     size_t n = (size_t)snprintf(out, VALUE_BYTES, "[");
     for (uint32_t i = 0; i < count && i < BRG_MODELS_MAX; i++) {
@@ -294,16 +335,6 @@ static void rates_text(const float *rates, uint32_t count, char *out) {
     (void)snprintf(out + n, VALUE_BYTES - n, "]");
 }
 
-static void choice_text(const struct key *key, uint32_t number, char *out) {
-    for (const struct choice *c = key->choices; c->word != NULL; c++) {
-        if (c->number == number && c->reason == NULL) {
-            (void)snprintf(out, VALUE_BYTES, "%s", c->word);
-            return;
-        }
-    }
-    (void)snprintf(out, VALUE_BYTES, "%" PRIu32, number); /* no word has it: check refuses it */
-}
-
 static void u32_text(const struct key *key, uint32_t number, char *out) {
     if (key->type == KEY_CHOICE) {
         choice_text(key, number, out);
@@ -319,7 +350,9 @@ static void u32_text(const struct key *key, uint32_t number, char *out) {
 }
 
 static void u64_text(const struct key *key, uint64_t number, char *out) {
-    if (key->type == KEY_DURATION) {
+    if (key->type == KEY_TIMEOUT && number == 0) {
+        (void)snprintf(out, VALUE_BYTES, "auto");
+    } else if (key->type == KEY_DURATION || key->type == KEY_TIMEOUT) {
         (void)brg_duration_text(number, out);
     } else {
         (void)snprintf(out, VALUE_BYTES, "%" PRIu64, number);
@@ -336,6 +369,7 @@ const char *brg_value_text(const struct key *key, const struct brg_run_config *c
     case KEY_NAME:
     case KEY_PATH: string_text(at, out); break;
     case KEY_WIDTHS: widths_text(config, out); break;
+    case KEY_LADDER: ladder_text(key, at, out); break;
     case KEY_SEEDS: seeds_text(at, config->models, out); break;
     case KEY_RATES: rates_text(at, config->models, out); break;
     case KEY_REAL:
@@ -352,6 +386,7 @@ const char *brg_value_text(const struct key *key, const struct brg_run_config *c
         break;
     case KEY_NUMBER:
     case KEY_DURATION:
+    case KEY_TIMEOUT:
         memcpy(&u64, at, sizeof u64);
         u64_text(key, u64, out);
         break;
@@ -384,15 +419,24 @@ static void choice_kind(const struct key *key, char *out) {
 
 static void duration_kind(const struct key *key, char *out) {
     char min[BRG_UNITS_TEXT_BYTES], max[BRG_UNITS_TEXT_BYTES];
-    (void)snprintf(out, VALUE_BYTES, "a duration from %s to %s: " BRG_UNITS_DURATION_HINT,
+    (void)snprintf(out, VALUE_BYTES, "%sa duration from %s to %s: " BRG_UNITS_DURATION_HINT,
+                   key->type == KEY_TIMEOUT ? "auto, or " : "",
                    brg_duration_text((uint64_t)key->min, min),
                    brg_duration_text((uint64_t)key->max, max));
+}
+
+static void ladder_kind(const struct key *key, char *out) {
+    char words[VALUE_BYTES];
+    choice_kind(key, words);
+    (void)snprintf(out, VALUE_BYTES, "a list of %.400s, in the order they are tried", words);
 }
 
 const char *brg_value_kind(const struct key *key, char *out) {
     switch (key->type) {
     case KEY_CHOICE: choice_kind(key, out); break;
-    case KEY_DURATION: duration_kind(key, out); break;
+    case KEY_DURATION:
+    case KEY_TIMEOUT: duration_kind(key, out); break;
+    case KEY_LADDER: ladder_kind(key, out); break;
     case KEY_BOOL: (void)snprintf(out, VALUE_BYTES, "true or false"); break;
     case KEY_PATH:
         (void)snprintf(out, VALUE_BYTES, "a path of at most %u bytes", BRG_PATH_BYTES - 1);

@@ -80,8 +80,28 @@ static void predict_code(const struct brg_code_spec *code, struct brg_run_predic
     free(plan);
 }
 
+/* Of a pipeline: the worker is the one with most to keep; the coordinator has no parameters but
+ * those of one stage on their way to a file. */
+static void predict_line(const struct brg_run_config *config, struct brg_run_prediction *out) {
+    struct brg_stage_prediction p;
+    memset(out, 0, sizeof *out);
+    out->parameters = brg_model_param_count(&config->model);
+    out->parameter_bytes = multiply(out->parameters, sizeof(float));
+    for (uint32_t i = 0; i < config->pipeline.stages; i++) {
+        brg_run_config_predict_stage(config, i, &p);
+        if (p.memory_bytes > out->worker_memory_bytes) out->worker_memory_bytes = p.memory_bytes;
+        if (p.checkpoint_bytes > out->coordinator_memory_bytes)
+            out->coordinator_memory_bytes = p.checkpoint_bytes;
+        out->checkpoint_bytes = add(out->checkpoint_bytes, p.checkpoint_bytes);
+    }
+}
+
 void brg_run_config_predict(const struct brg_run_config *config, struct brg_run_prediction *out) {
     const struct brg_code_spec *code = &config->code;
+    if (brg_run_is_line(config)) {
+        predict_line(config, out);
+        return;
+    }
     uint64_t params = brg_model_param_count(&config->model);
     uint64_t bytes = multiply(params, sizeof(float));
     uint64_t state = multiply(brg_optimizer_state_count(&config->optimizer, params), sizeof(float));
@@ -107,6 +127,10 @@ void brg_run_config_predict(const struct brg_run_config *config, struct brg_run_
 static void print_prediction(const struct brg_run_config *config, FILE *out) {
     struct brg_run_prediction p;
     char a[BRG_UNITS_TEXT_BYTES], b[BRG_UNITS_TEXT_BYTES];
+    if (brg_run_is_line(config)) {
+        brg_run_line_print(config, out);
+        return;
+    }
     brg_run_config_predict(config, &p);
     fprintf(out, "What this run takes (estimates; data not counted)\n");
     fprintf(out, "  parameters             %" PRIu64 " (%s)\n", p.parameters,
@@ -208,7 +232,8 @@ static const char reference_head[] =
     "MiB.\n"
     "- Rules between keys are checked, too: `code.s` less than `workers`, chunks enough for the\n"
     "  code, models enough for one that finishes steps late, `timeouts.task` not below\n"
-    "  `timeouts.round_patience`, and so on; the fault says the rule.\n"
+    "  `timeouts.round_patience`, stages that the model has layers for, and so on; the fault says\n"
+    "  the rule.\n"
     "\n"
     "An example:\n"
     "```yaml\n"
@@ -225,6 +250,20 @@ static const char reference_head[] =
     "durability: step\n"
     "```\n"
     "\n"
+    "A pipeline, with everything that need not be said left out; more in "
+    "[PIPELINE.md](PIPELINE.md):"
+    "\n"
+    "```yaml\n"
+    "run: kjv-line\n"
+    "kind: pipeline\n"
+    "model: {type: llama, dim: 128, layers: 6, heads: 4, context: 128}\n"
+    "data: {train: kjv.txt}\n"
+    "batch: {sequences: 16}\n"
+    "optimizer: {lr: 3e-3}\n"
+    "steps: 400\n"
+    "pipeline: {stages: 6}\n"
+    "```\n"
+    "\n"
     "This page is made from the table that the program reads by, and a test keeps the two equal.\n";
 
 static void print_words(const struct key *other, uint32_t mask, FILE *out) {
@@ -239,6 +278,12 @@ static void print_words(const struct key *other, uint32_t mask, FILE *out) {
 /* The words of a condition: "model.type: mlp or softmax". */
 static void print_condition(const struct key *key, FILE *out) {
     const struct key *other = &brg_runfile_keys[brg_key_find(NULL, key->when)];
+    if (other->type == KEY_LADDER) {
+        fprintf(out, "Only where %s has", key->when);
+        print_words(other, key->when_mask, out);
+        fprintf(out, ". ");
+        return;
+    }
     if (other->choices == NULL) { /* a count, and the condition is that it is not 1 */
         fprintf(out, "Only where %s is above 1. ", key->when);
         return;
@@ -286,7 +331,7 @@ int brg_runfile_reference(FILE *out) {
         }
     }
     fprintf(out, "\n## Not in this version\n\n");
-    fprintf(out, "`kind: pipeline`, `berrut` and `grid`; the sections");
+    fprintf(out, "`kind: berrut` and `grid`; the sections");
     for (uint32_t s = 0; brg_runfile_sections[s].name != NULL; s++) {
         if (brg_runfile_sections[s].reason == NULL) continue;
         fprintf(out, " `%s`", brg_runfile_sections[s].name);

@@ -246,11 +246,8 @@ static void runfile_steps__must_outlast_warmup_and_first_checkpoint(void **state
 static void runfile_of_a_later_version__is_refused_with_a_sentence(void **state) {
     (void)state;
     static const struct broken rows[] = {
-        {"kind: coded", "kind: pipeline", 2, "kind", "pipeline is not available in this version"},
         {"kind: coded", "kind: berrut", 2, "kind", "not available"},
         {"kind: coded", "kind: grid", 2, "kind", "not available"},
-        {"seed: 7", "pipeline: {stages: 6, replicas: 1}", 8, "pipeline", "not available"},
-        {"seed: 7", "recovery: {ladder: [replica]}", 8, "recovery", "not available"},
         {"seed: 7", "limits: {memory: 1GiB}", 8, "limits", "is not a key"},
         {"seed: 7", "timeouts: {lease: 9s}", 8, "timeouts.lease", "is not a key"},
         {"seed: 7", "verify: {mode: digests, audit: 2%}", 8, "verify", "not available"},

@@ -208,7 +208,7 @@ static void runfile_example_of_the_document__is_valid(void **state) {
 
 static void runfile_examples__are_valid(void **state) {
     (void)state;
-    static const char *const names[] = {"digits", "kjv", "sweep", "auto"};
+    static const char *const names[] = {"digits", "kjv", "sweep", "auto", "pipeline"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[1024], name[64];
         (void)snprintf(name, sizeof name, "examples/%s.yaml", names[i]);
