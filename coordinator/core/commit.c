@@ -1,6 +1,8 @@
 /* commit.c - from PLACED of all to START, from READY of all to the commit. */
 #include "coordinator/core/pipeline_private.h"
 
+#define SAVE_AGAIN 5u /* CHECKPOINT is said again after so many times retry_ns */
+
 static void differ(struct brg_pipeline *p, uint32_t older, uint32_t newer,
                    struct brg_pipe_actions *out) {
     struct brg_pipe_member *m = &p->members[newer];
@@ -46,7 +48,9 @@ static int is_cut(uint32_t rung) {
            rung == BRG_RUNG_RANDOM;
 }
 
-static void start_stage(struct brg_pipeline *p, uint32_t stage, struct brg_pipe_actions *out) {
+/* `start`: what to say to each holder; type 0: nothing, since no step follows. */
+static void start_stage(struct brg_pipeline *p, uint32_t stage, struct brg_pipe_action start,
+                        struct brg_pipe_actions *out) {
     struct brg_pipe_stage *s = &p->stages[stage];
     if (is_cut(s->rung)) s->lineage = p->generation;
     for (uint32_t i = 0; i < s->count; i++) {
@@ -56,10 +60,8 @@ static void start_stage(struct brg_pipeline *p, uint32_t stage, struct brg_pipe_
         m->version = p->committed;
         m->pending_step = m->pending_generation = 0;
         m->source_rung = m->source_count = m->ready = 0;
-        brg_pipe_act(out, (struct brg_pipe_action){.type = BRG_PACT_SEND_START,
-                                                   .member = s->holders[i],
-                                                   .generation = p->generation,
-                                                   .step = p->committed + 1});
+        start.member = s->holders[i];
+        if (start.type != 0) brg_pipe_act(out, start);
     }
     if (s->rung == 0) return;
     brg_pipe_note(out, (struct brg_pipe_action){.note = BRG_PNOTE_RECOVERED,
@@ -70,10 +72,27 @@ static void start_stage(struct brg_pipeline *p, uint32_t stage, struct brg_pipe_
     s->rung = 0;
 }
 
+/* What every holder is told; of the first stage that came back otherwise than it was. */
+static struct brg_pipe_action start_of(const struct brg_pipeline *p) {
+    struct brg_pipe_action a = {.type = BRG_PACT_SEND_START,
+                                .generation = p->generation,
+                                .step = p->committed + 1,
+                                .stage = BRG_NOBODY};
+    for (uint32_t s = p->plan.stages; s-- > 0;) {
+        if (!is_cut(p->stages[s].rung)) continue;
+        a.stage = s;
+        a.rung = p->stages[s].rung;
+    }
+    return a;
+}
+
 void brg_pipe_start(struct brg_pipeline *p, struct brg_pipe_actions *out) {
     BRG_ASSERT(p->phase == BRG_PIPE_PLACING);
     if (!all_holders(p, 0) || !brg_pipe_same_digests(p, out)) return;
-    p->phase = BRG_PIPE_STEPPING;
+    const int saves = p->pausing || p->committed == p->plan.steps;
+    struct brg_pipe_action start = start_of(p);
+    if (saves) start.type = 0;
+    p->phase = saves ? BRG_PIPE_SAVING : BRG_PIPE_STEPPING;
     p->again_ns = UINT64_MAX;
     p->look = 1;
     brg_pipe_act(
@@ -84,8 +103,9 @@ void brg_pipe_start(struct brg_pipeline *p, struct brg_pipe_actions *out) {
         brg_pipe_act(out, (struct brg_pipe_action){
                               .type = BRG_PACT_SEND_RELAY, .member = r->a, .source = r->b});
     }
-    for (uint32_t s = 0; s < p->plan.stages; s++) start_stage(p, s, out);
+    for (uint32_t s = 0; s < p->plan.stages; s++) start_stage(p, s, start, out);
     brg_pipe_note(out, (struct brg_pipe_action){.note = BRG_PNOTE_PLACED});
+    if (saves) brg_pipe_save(p, out);
     for (uint32_t i = 0; i < BRG_MEMBERS_MAX; i++) {
         struct brg_pipe_member *m = &p->members[i];
         if (!m->here || !m->draining || m->acked || m->stage != BRG_NOBODY) continue;
@@ -130,12 +150,35 @@ void brg_pipe_commit_if_ready(struct brg_pipeline *p, struct brg_pipe_actions *o
     }
     const uint64_t every = p->plan.checkpoint_every;
     const int last = p->committed == p->plan.steps;
-    if (every > 0 && (p->committed % every == 0 || last)) {
-        struct brg_pipe_action files = commit;
-        files.type = BRG_PACT_CHECKPOINT;
-        brg_pipe_act(out, files);
+    if (last && every == 0)
+        brg_pipe_finish(p, out); /* none of its steps has files */
+    else if (last || p->pausing)
+        brg_pipe_save(p, out);
+    else if (every > 0 && p->committed % every == 0)
+        brg_pipe_say_checkpoint(p, out);
+}
+
+void brg_pipe_say_checkpoint(const struct brg_pipeline *p, struct brg_pipe_actions *out) {
+    brg_pipe_act(out, (struct brg_pipe_action){.type = BRG_PACT_CHECKPOINT,
+                                               .generation = p->generation,
+                                               .step = p->committed});
+}
+
+void brg_pipe_save(struct brg_pipeline *p, struct brg_pipe_actions *out) {
+    if (p->checkpoint == p->committed) {
+        brg_pipe_finish(p, out);
+        return;
     }
-    if (!last) return;
+    p->phase = BRG_PIPE_SAVING;
+    p->learner = BRG_NOBODY;
+    p->again_ns = p->now_ns + SAVE_AGAIN * p->plan.retry_ns;
+    brg_pipe_say_checkpoint(p, out);
+}
+
+void brg_pipe_finish(struct brg_pipeline *p, struct brg_pipe_actions *out) {
+    const int last = p->committed == p->plan.steps;
     p->phase = BRG_PIPE_FINISHED;
-    brg_pipe_note(out, (struct brg_pipe_action){.note = BRG_PNOTE_FINISHED, .step = p->committed});
+    brg_pipe_note(out,
+                  (struct brg_pipe_action){.note = last ? BRG_PNOTE_FINISHED : BRG_PNOTE_PAUSED,
+                                           .step = p->committed});
 }

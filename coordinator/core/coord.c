@@ -158,7 +158,6 @@ static void close_if_finished(struct brg_coord *c, struct brg_coord_actions *out
         brg_line_run_close(&c->line);
     else
         brg_rounds_close(&c->rounds, &c->members);
-    c->members.leaving |= (uint32_t)is_line; /* who drained is not held back any more */
     c->open_run = BRG_NOBODY;
 }
 
@@ -414,7 +413,6 @@ static int dispatch(struct brg_coord *c, const struct brg_coord_event *ev,
     case BRG_EV_MAY_GO:
         if (c->line.phase != BRG_LINE_RUN_OPEN) return BRG_OK;
         brg_line_run_may_go(&c->line, ev->member);
-        c->members.leaving = 1;
         return BRG_OK;
     case BRG_EV_SUBMIT: return on_submit(c, ev, out);
     case BRG_EV_PAUSE:

@@ -58,8 +58,10 @@ void brg_line_run_let_go(const struct brg_line_run *l, struct brg_members *membe
     for (uint32_t i = 0; i < members->count; i++) {
         struct brg_member *member = &members->items[i];
         if (member->state != BRG_MEMBER_DRAINING || member->drain_acked) continue;
-        /* MAY_GO sets `leaving` again, so who has to wait costs nothing until then. */
-        if ((l->may_go[i / 64] >> (i % 64) & 1) == 0) continue;
+        if ((l->may_go[i / 64] >> (i % 64) & 1) == 0) {
+            members->leaving = 1;
+            continue;
+        }
         member->drain_acked = 1;
         brg_coord_act(out, (struct brg_coord_action){.type = BRG_ACT_SEND_DRAIN_ACK, .member = i});
     }

@@ -58,7 +58,8 @@ void brg_pipeline_restore(struct brg_pipeline *p, uint32_t stage, uint64_t linea
     p->stages[stage].stored = was_held != 0;
 }
 
-static void on_open(struct brg_pipeline *p, const struct brg_pipe_event *ev) {
+static void on_open(struct brg_pipeline *p, const struct brg_pipe_event *ev,
+                    struct brg_pipe_actions *out) {
     BRG_ASSERT(p->phase == BRG_PIPE_IDLE);
     BRG_ASSERT(ev->checkpoint <= ev->step);
     p->epoch = ev->epoch;
@@ -69,7 +70,10 @@ static void on_open(struct brg_pipeline *p, const struct brg_pipe_event *ev) {
     p->checkpoint_generation = ev->checkpoint_generation;
     p->rolled = ev->rolled;
     p->grace_until_ns = ev->now_ns + p->plan.grace_ns;
-    p->phase = p->committed >= p->plan.steps ? BRG_PIPE_FINISHED : BRG_PIPE_WAITING;
+    /* Files of the last step may still be missing: its holders have to come back for them. */
+    const int has_files = p->checkpoint == p->committed || p->plan.checkpoint_every == 0;
+    p->phase = BRG_PIPE_WAITING;
+    if (p->committed >= p->plan.steps && has_files) brg_pipe_finish(p, out);
 }
 
 static void on_joined(struct brg_pipeline *p, const struct brg_pipe_event *ev) {
@@ -89,7 +93,8 @@ static void on_joined(struct brg_pipeline *p, const struct brg_pipe_event *ev) {
     if (m->stage != BRG_NOBODY) {
         /* A process that lost its state lost what it said, too. One that fetches starts anew. */
         const int exact = brg_pipe_is_exact(p, ev->member, m->stage);
-        if (!exact && p->phase == BRG_PIPE_STEPPING) p->dirty = 1;
+        const int going = p->phase == BRG_PIPE_STEPPING || p->phase == BRG_PIPE_SAVING;
+        if (!exact && going) p->dirty = 1;
         if (!exact && p->phase == BRG_PIPE_PLACING && m->source_rung == 0) p->dirty = 1;
         if (!exact && p->phase == BRG_PIPE_PLACING && m->placed) p->dirty = 1;
         return;
@@ -124,7 +129,11 @@ static void on_gone(struct brg_pipeline *p, uint32_t member) {
 
 static void on_draining(struct brg_pipeline *p, uint32_t member, struct brg_pipe_actions *out) {
     struct brg_pipe_member *m = &p->members[member];
-    if (!m->here || m->draining) return;
+    if (m->draining && !m->acked) return;
+    if (!m->here || m->acked) { /* it holds nothing; or the word was lost */
+        brg_pipe_act(out, (struct brg_pipe_action){.type = BRG_PACT_SEND_MAY_GO, .member = member});
+        return;
+    }
     m->draining = 1;
     p->look = 1;
     if (member == p->learner) p->learner = BRG_NOBODY;
@@ -164,7 +173,8 @@ static int on_ready(struct brg_pipeline *p, const struct brg_pipe_event *ev,
                     struct brg_pipe_actions *out) {
     struct brg_pipe_member *m = &p->members[ev->member];
     if (ev->epoch != p->epoch || !m->here || m->stage == BRG_NOBODY) return BRG_OK;
-    const int known = p->phase == BRG_PIPE_STEPPING || p->phase == BRG_PIPE_FINISHED;
+    const int known = p->phase == BRG_PIPE_STEPPING || p->phase == BRG_PIPE_SAVING ||
+                      p->phase == BRG_PIPE_FINISHED;
     if (known && ev->step == p->committed && ev->generation == p->committed_generation) {
         /* COMMIT was lost. */
         brg_pipe_act(out, (struct brg_pipe_action){.type = BRG_PACT_SEND_COMMIT,
@@ -285,6 +295,7 @@ static void on_checkpointed(struct brg_pipeline *p, const struct brg_pipe_event 
     brg_pipe_act(out, (struct brg_pipe_action){.type = BRG_PACT_PERSIST_CHECKPOINT,
                                                .step = ev->step,
                                                .generation = ev->generation});
+    if (p->phase == BRG_PIPE_SAVING && p->checkpoint == p->committed) brg_pipe_finish(p, out);
 }
 
 static void on_tick(struct brg_pipeline *p, struct brg_pipe_actions *out) {
@@ -300,6 +311,7 @@ static void on_tick(struct brg_pipeline *p, struct brg_pipe_actions *out) {
         p->learner = BRG_NOBODY;
         p->look = 1;
     }
+    if (p->phase == BRG_PIPE_SAVING && p->now_ns >= p->again_ns) brg_pipe_save(p, out);
     if (p->phase != BRG_PIPE_PLACING || p->now_ns < p->again_ns) return;
     p->again_ns = p->now_ns + p->plan.retry_ns;
     for (uint32_t s = 0; s < p->plan.stages; s++)
@@ -325,6 +337,7 @@ static int is_valid(const struct brg_pipeline *p, const struct brg_pipe_event *e
     switch (ev->type) {
     case BRG_PEV_OPEN:
     case BRG_PEV_TICK:
+    case BRG_PEV_PAUSE:
     case BRG_PEV_CHECKPOINTED: return 1;
     case BRG_PEV_SHADOW_AT:
     case BRG_PEV_LEARNED: return ev->member < BRG_MEMBERS_MAX && ev->stage < p->plan.stages;
@@ -343,7 +356,7 @@ int brg_pipeline_step(struct brg_pipeline *p, const struct brg_pipe_event *ev,
     p->now_ns = ev->now_ns;
     p->dirty = p->look = 0;
     switch (ev->type) {
-    case BRG_PEV_OPEN: on_open(p, ev); break;
+    case BRG_PEV_OPEN: on_open(p, ev, out); break;
     case BRG_PEV_TICK: on_tick(p, out); break;
     case BRG_PEV_JOINED: on_joined(p, ev); break;
     case BRG_PEV_GONE: on_gone(p, ev->member); break;
@@ -359,13 +372,22 @@ int brg_pipeline_step(struct brg_pipeline *p, const struct brg_pipe_event *ev,
     case BRG_PEV_PARITY_AT: on_kept(p, ev); break;
     case BRG_PEV_CHECKPOINTED: on_checkpointed(p, ev, out); break;
     case BRG_PEV_SPEED: p->members[ev->member].microbatch_ns = ev->microbatch_ns; break;
+    case BRG_PEV_PAUSE: p->pausing = 1; break;
     default: BRG_ASSERT(0 && "an event that does not exist");
     }
     if (rc != BRG_OK) return rc;
     if (p->dirty && p->phase != BRG_PIPE_FINISHED) brg_pipe_place(p, out);
+    /* Nobody is there to write files: what the members that are away hold may yet be of use. */
+    if (p->pausing && p->phase == BRG_PIPE_WAITING) brg_pipe_finish(p, out);
     if (p->look && p->phase == BRG_PIPE_STEPPING) brg_pipe_handover(p, out);
     if (p->phase != BRG_PIPE_FINISHED) arm(p, out);
     return BRG_OK;
+}
+
+/* 1 where every lane has its holder. */
+static int is_seated(const struct brg_pipeline *p) {
+    return p->phase == BRG_PIPE_PLACING || p->phase == BRG_PIPE_STEPPING ||
+           p->phase == BRG_PIPE_SAVING;
 }
 
 static void check_stage(const struct brg_pipeline *p, uint32_t stage) {
@@ -376,14 +398,14 @@ static void check_stage(const struct brg_pipeline *p, uint32_t stage) {
     for (uint32_t i = 0; i < s->count; i++) {
         const struct brg_pipe_member *m = &p->members[s->holders[i]];
         BRG_ASSERT(m->stage == stage);
-        if (p->phase != BRG_PIPE_PLACING && p->phase != BRG_PIPE_STEPPING) continue;
+        if (!is_seated(p)) continue;
         BRG_ASSERT(m->here);
         BRG_ASSERT((lanes & m->lanes) == 0); /* nothing is counted twice ... */
         lanes |= m->lanes;
-        if (p->phase != BRG_PIPE_STEPPING) continue;
+        if (p->phase == BRG_PIPE_PLACING) continue;
         BRG_ASSERT(brg_pipe_is_exact(p, s->holders[i], stage)); /* versions are equal */
     }
-    if (p->phase != BRG_PIPE_PLACING && p->phase != BRG_PIPE_STEPPING) return;
+    if (!is_seated(p)) return;
     BRG_ASSERT(s->count > 0);
     BRG_ASSERT(lanes == (1u << p->plan.lanes) - 1); /* ... or dropped */
 }

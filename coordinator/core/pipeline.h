@@ -2,10 +2,11 @@
  * how a lost stage comes back.
  *
  *            every stage has a member and a source        all PLACED
- *   WAITING ----------------------------------> PLACING -----------> STEPPING --last step-->
- * FINISHED ^  ^      (generation + 1)                 |   ^                  |  ^ |  '----- nobody
- * for a stage, no rung -----'   '---- a loss, -----'  '- all READY: step + 1 OPEN hand-over,
- *                                                           digests that differ
+ *   WAITING ------------------------------> PLACING -----------> STEPPING ------> SAVING
+ *    ^   ^      (generation + 1)            |    ^               |   ^  |  last      |
+ *   OPEN '--- nobody for a stage, no rung --'    '--- a loss, ---'   '--'  step, or  | files are
+ *                                             hand-over, digests  all READY: a PAUSE v durable
+ *                                                    that differ  step + 1         FINISHED
  *
  * A stage has up to `lanes` holders. A lane is a fixed part of a step's microbatches (b belongs to
  * lane b % lanes); every lane of a stage has exactly one holder, so nothing is counted twice. All
@@ -48,7 +49,8 @@ enum brg_pipe_phase {
     BRG_PIPE_WAITING,
     BRG_PIPE_PLACING,
     BRG_PIPE_STEPPING,
-    BRG_PIPE_FINISHED,
+    BRG_PIPE_FINISHED, /* or paused: nothing happens any more */
+    BRG_PIPE_SAVING,   /* no step is made; files of the last commit are, with holders as before */
 };
 
 struct brg_pipe_plan {
@@ -134,10 +136,10 @@ struct brg_pipeline {
     uint64_t again_ns;  /* PLACING: when PLACE is said again; UINT64_MAX */
     uint64_t forget_ns; /* when marks against sources are forgotten; UINT64_MAX */
     uint64_t learn_until_ns;
-    uint32_t phase; /* enum brg_pipe_phase */
-    uint32_t dirty; /* 1 within a step: seats must be given anew */
-    uint32_t look;  /* 1 within a step: somebody may have to learn a stage */
-    uint32_t padding;
+    uint32_t phase;      /* enum brg_pipe_phase */
+    uint32_t dirty;      /* 1 within a step: seats must be given anew */
+    uint32_t look;       /* 1 within a step: somebody may have to learn a stage */
+    uint32_t pausing;    /* 1: PAUSE was asked for */
     uint32_t starved;    /* 1: it was said that nobody is there */
     uint32_t learner;    /* a member that downloads a stage before it gets a seat; BRG_NOBODY */
     uint32_t learns;     /* its stage */
@@ -168,6 +170,8 @@ enum brg_pipe_event_type {
     BRG_PEV_PARITY_AT,    /* member, stage = group, lineage, version */
     BRG_PEV_CHECKPOINTED, /* step, generation of the action: all files are durable */
     BRG_PEV_SPEED,        /* member, microbatch_ns: measured */
+    BRG_PEV_PAUSE,        /* after the step in flight files, then NOTE_PAUSED; where the stages have
+                           * not all a holder at once, and without files */
 };
 
 struct brg_pipe_event {
@@ -189,7 +193,9 @@ enum brg_pipe_action_type {
     BRG_PACT_SEND_PLACE,  /* member: generation, stage, lanes, version, commit_generation, lineage
                            * (the name its state is to have), rung + sources (in p->members), and
                            * from p->stages all holders and shadow_to */
-    BRG_PACT_SEND_START,  /* member: generation; step: the first one */
+    BRG_PACT_SEND_START,  /* member: generation; step: the first one; stage, rung: the first that
+                           * came  back by a rung that is not exact, whose candidates the shell may
+                           * try  (BRG_NOBODY, 0: none) */
     BRG_PACT_SEND_COMMIT, /* member: generation, step */
     BRG_PACT_SEND_UNSEAT, /* member: generation, version, commit_generation: it has no seat (any
                            * more), makes the step `version` if that is the one it has in hand, and
@@ -197,7 +203,9 @@ enum brg_pipe_action_type {
     BRG_PACT_SEND_LEARN,  /* member: stage, source, lineage: download, then follow the commits */
     BRG_PACT_SEND_RELAY,  /* member: tensors of `source` go through the coordinator from now on */
     BRG_PACT_SEND_MAY_GO, /* member: nothing of it is needed any more */
-    BRG_PACT_CHECKPOINT,  /* step, generation: holders write files of it; then CHECKPOINTED */
+    BRG_PACT_CHECKPOINT,  /* step, generation: holders write files of it; then CHECKPOINTED. SAVING:
+                           * said again from time to time; of another generation than before:
+                           * begin anew */
     BRG_PACT_ARM,         /* TICK is wanted at at_ns */
     BRG_PACT_NOTE,        /* note, member, stage, rung, step = staleness */
 };
@@ -213,7 +221,8 @@ enum brg_pipe_note {
     BRG_PNOTE_HANDED_OVER,    /* member took the seat of peer */
     BRG_PNOTE_FETCH_FAILED,   /* member, stage, rung */
     BRG_PNOTE_CUT_OFF,        /* member: re-placed, since others cannot reach it */
-    BRG_PNOTE_FINISHED,
+    BRG_PNOTE_FINISHED,       /* step: the last; its files are there if any are written */
+    BRG_PNOTE_PAUSED,         /* step */
 };
 
 struct brg_pipe_action {

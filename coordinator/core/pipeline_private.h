@@ -45,6 +45,15 @@ uint32_t brg_pipe_sources(struct brg_pipeline *p, struct brg_pipe_actions *out);
 /* brg_pipe_started - all have PLACED. */
 void brg_pipe_start(struct brg_pipeline *p, struct brg_pipe_actions *out);
 
+/* brg_pipe_save - SAVING, or FINISHED where the files are there. */
+void brg_pipe_save(struct brg_pipeline *p, struct brg_pipe_actions *out);
+
+/* brg_pipe_say_checkpoint - CHECKPOINT of the last commit. */
+void brg_pipe_say_checkpoint(const struct brg_pipeline *p, struct brg_pipe_actions *out);
+
+/* brg_pipe_finish - FINISHED: with the last step, or paused. */
+void brg_pipe_finish(struct brg_pipeline *p, struct brg_pipe_actions *out);
+
 /* brg_pipe_commit_if_ready - the step is made where everybody is READY. */
 void brg_pipe_commit_if_ready(struct brg_pipeline *p, struct brg_pipe_actions *out);
 

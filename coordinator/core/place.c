@@ -1,6 +1,8 @@
 /* place.c - who sits where, and what a new generation is told. */
 #include "coordinator/core/pipeline_private.h"
 
+#include "recovery/parity.h"
+
 #include <string.h>
 
 void brg_pipe_seat(struct brg_pipeline *p, uint32_t member, uint32_t stage) {
@@ -165,6 +167,14 @@ uint32_t brg_pipe_seats(struct brg_pipeline *p, struct brg_pipe_actions *out) {
     return BRG_PIPE_STAGES_MAX;
 }
 
+/* Who keeps the parity of the stage's group: a holder of the group after it, which is another. */
+static uint32_t parity_keeper(const struct brg_pipeline *p, uint32_t stage) {
+    if (p->plan.parity_group == 0) return BRG_NOBODY;
+    const uint32_t groups = brg_parity_groups(p->plan.stages, p->plan.parity_group);
+    if (groups < 2) return BRG_NOBODY; /* whoever kept it would be lost with what it is for */
+    return p->stages[(stage % groups + 1) % groups].holders[0];
+}
+
 /* Lane l goes to holder l % count, so nobody has none while there are no more holders than lanes.
  * The shadow is kept two stages on, at the first holder there: not by a neighbour. */
 static void give_lanes(struct brg_pipeline *p) {
@@ -180,6 +190,7 @@ static void give_lanes(struct brg_pipeline *p) {
         stage->shadow_to = BRG_NOBODY;
         if (p->plan.shadow_every > 0 && keeper != s)
             stage->shadow_to = p->stages[keeper].holders[0];
+        stage->parity_to = parity_keeper(p, s);
     }
 }
 

@@ -25,7 +25,7 @@ const struct brg_pipeline *coordinator_machine(void) {
 }
 
 int coordinator_done(void) {
-    return disk.committed == opt.steps;
+    return disk.committed == opt.steps && disk.checkpoint == opt.steps;
 }
 
 void coordinator_reset(void) {
@@ -104,8 +104,9 @@ static void persist(const struct brg_pipe_action *a) {
         for (uint32_t s = 0; s < opt.stages; s++) {
             disk.lineage[s] = machine.stages[s].lineage;
             disk.held[s] = machine.stages[s].count > 0;
-            for (uint32_t i = 0; i < machine.stages[s].count && machine.phase == BRG_PIPE_STEPPING;
-                 i++)
+            const int starts =
+                machine.phase == BRG_PIPE_STEPPING || machine.phase == BRG_PIPE_SAVING;
+            for (uint32_t i = 0; i < machine.stages[s].count && starts; i++)
                 take_truth(s, machine.stages[s].holders[i]);
         }
         break;

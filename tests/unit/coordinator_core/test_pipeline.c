@@ -345,6 +345,140 @@ static void pipeline_speed__changes_seats_only_for_much(void **state) {
     assert_non_null(find(BRG_PACT_SEND_LEARN, 2));
 }
 
+static void checkpointed(uint64_t step) {
+    assert_int_equal(give((struct brg_pipe_event){
+                         .type = BRG_PEV_CHECKPOINTED, .step = step, .generation = p.generation}),
+                     BRG_OK);
+}
+
+static void pipeline_last_step__is_finished_when_its_files_are_there(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 2, .lanes = 1, .steps = 2, .checkpoint_every = 50},
+              3);
+    run_steps(2);
+    assert_int_equal(p.phase, BRG_PIPE_SAVING);
+    assert_int_equal(find(BRG_PACT_CHECKPOINT, BRG_NOBODY)->step, 2);
+    assert_null(find_note(BRG_PNOTE_FINISHED));
+    now_ns += 10 * p.plan.retry_ns; /* the word may have been lost on the way to a holder */
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_TICK}), BRG_OK);
+    assert_non_null(find(BRG_PACT_CHECKPOINT, BRG_NOBODY));
+    checkpointed(2);
+    assert_non_null(find_note(BRG_PNOTE_FINISHED));
+    assert_int_equal(p.phase, BRG_PIPE_FINISHED);
+}
+
+static void
+pipeline_stage_lost_while_it_saves__comes_back_and_is_saved_and_no_step_made(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 3, .lanes = 1, .steps = 2, .checkpoint_every = 50},
+              4);
+    run_steps(2);
+    const uint64_t generation = p.generation;
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_GONE, .member = holder(1)}),
+                     BRG_OK);
+    assert_int_equal(p.phase, BRG_PIPE_PLACING);
+    all_say(BRG_PEV_PLACED, 0);
+    assert_int_equal(p.phase, BRG_PIPE_SAVING);
+    assert_null(find(BRG_PACT_SEND_START, BRG_NOBODY));
+    assert_non_null(find_note(BRG_PNOTE_RECOVERED));
+    assert_true(find(BRG_PACT_CHECKPOINT, BRG_NOBODY)->generation > generation);
+    assert_int_equal(p.committed, 2);
+    checkpointed(2);
+    assert_int_equal(p.phase, BRG_PIPE_FINISHED);
+}
+
+static void pipeline_restarted_between_last_step_and_files__waits_for_its_holders(void **state) {
+    (void)state;
+    struct brg_pipe_plan plan = {.steps = 2,
+                                 .retry_ns = 1000,
+                                 .hold_ns = 1000,
+                                 .learn_ns = 1000,
+                                 .stages = 1,
+                                 .lanes = 1,
+                                 .microbatches = 1,
+                                 .checkpoint_every = 1,
+                                 .ladder = brg_ladder_default()};
+    now_ns = 0;
+    brg_pipeline_init(&p, &plan);
+    brg_pipeline_restore(&p, 0, 0, 1);
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_OPEN,
+                                                  .generation = 4,
+                                                  .step = 2,
+                                                  .commit_generation = 4,
+                                                  .checkpoint = 1,
+                                                  .checkpoint_generation = 4}),
+                     BRG_OK);
+    assert_int_equal(p.phase, BRG_PIPE_WAITING);
+    assert_int_equal(give((struct brg_pipe_event){
+                         .type = BRG_PEV_JOINED, .member = 3, .stage = 0, .version = 2}),
+                     BRG_OK);
+    assert_int_equal(say(BRG_PEV_PLACED, 3, 0), BRG_OK);
+    assert_int_equal(find(BRG_PACT_CHECKPOINT, BRG_NOBODY)->step, 2);
+    checkpointed(2);
+    assert_int_equal(p.phase, BRG_PIPE_FINISHED);
+}
+
+static void pipeline_pause__ends_the_step_in_flight_and_saves_it(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 2, .lanes = 1}, 2);
+    run_steps(1);
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_PAUSE}), BRG_OK);
+    assert_int_equal(p.phase, BRG_PIPE_STEPPING);
+    all_say(BRG_PEV_READY, 2);
+    assert_int_equal(find(BRG_PACT_CHECKPOINT, BRG_NOBODY)->step, 2);
+    all_say(BRG_PEV_READY, 3); /* begun before they could know */
+    assert_int_equal(p.committed, 2);
+    checkpointed(2);
+    assert_int_equal(find_note(BRG_PNOTE_PAUSED)->step, 2);
+}
+
+static void pipeline_pause_with_nobody_there__is_at_once(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 2, .lanes = 1}, 1);
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_PAUSE}), BRG_OK);
+    assert_non_null(find_note(BRG_PNOTE_PAUSED));
+}
+
+static void pipeline_start__names_the_stage_that_came_back_inexactly(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 3, .lanes = 1}, 4);
+    run_steps(0);
+    assert_int_equal(find(BRG_PACT_SEND_START, holder(0))->stage, BRG_NOBODY);
+    run_steps(1);
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_GONE, .member = holder(1)}),
+                     BRG_OK);
+    all_say(BRG_PEV_PLACED, 0);
+    const struct brg_pipe_action *start = find(BRG_PACT_SEND_START, holder(2));
+    assert_int_equal(start->stage, 1);
+    assert_int_equal(start->rung, BRG_RUNG_NEIGHBOURS);
+}
+
+static void pipeline_parity__is_kept_by_a_holder_of_another_group(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 4, .lanes = 1, .parity_group = 2}, 4);
+    for (uint32_t s = 0; s < 4; s++) {
+        const uint32_t keeper = p.stages[s].parity_to;
+        assert_int_not_equal(keeper, BRG_NOBODY);
+        assert_int_not_equal(p.members[keeper].stage % 2, s % 2);
+    }
+    open_with((struct brg_pipe_plan){.stages = 2, .lanes = 1, .parity_group = 2}, 2);
+    assert_int_equal(p.stages[0].parity_to, BRG_NOBODY);
+}
+
+static void pipeline_drain_of_who_holds_nothing__may_go_at_once_and_again(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 1, .lanes = 1}, 1);
+    run_steps(1);
+    const struct brg_pipe_event drain = {.type = BRG_PEV_DRAINING, .member = 7}; /* never joined */
+    assert_int_equal(give(drain), BRG_OK);
+    assert_non_null(find(BRG_PACT_SEND_MAY_GO, 7));
+    join(7);
+    assert_int_equal(give(drain), BRG_OK);
+    assert_non_null(find(BRG_PACT_SEND_MAY_GO, 7));
+    assert_int_equal(give(drain), BRG_OK);
+    assert_non_null(find(BRG_PACT_SEND_MAY_GO, 7));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_out_of_range__is_refused),
@@ -360,6 +494,16 @@ int main(void) {
         cmocka_unit_test(pipeline_drain__is_handed_over_before_it_may_go),
         cmocka_unit_test(pipeline_lost_peer__is_relayed_first_and_then_re_placed),
         cmocka_unit_test(pipeline_speed__changes_seats_only_for_much),
+        cmocka_unit_test(pipeline_start__waits_for_a_member_a_stage_and_stores_before_it_speaks),
+        cmocka_unit_test(pipeline_last_step__is_finished_when_its_files_are_there),
+        cmocka_unit_test(
+            pipeline_stage_lost_while_it_saves__comes_back_and_is_saved_and_no_step_made),
+        cmocka_unit_test(pipeline_restarted_between_last_step_and_files__waits_for_its_holders),
+        cmocka_unit_test(pipeline_pause__ends_the_step_in_flight_and_saves_it),
+        cmocka_unit_test(pipeline_pause_with_nobody_there__is_at_once),
+        cmocka_unit_test(pipeline_start__names_the_stage_that_came_back_inexactly),
+        cmocka_unit_test(pipeline_parity__is_kept_by_a_holder_of_another_group),
+        cmocka_unit_test(pipeline_drain_of_who_holds_nothing__may_go_at_once_and_again),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL) != 0;
 }
