@@ -33,10 +33,13 @@ static const struct choice wires[] = {{"f32", BRG_RUN_WIRE_F32, NULL},
                                       {"int8", BRG_RUN_WIRE_INT8, NULL},
                                       {NULL, 0, NULL}};
 static const struct choice rungs[] = {
-    {"replica", BRG_RUNG_REPLICA, NULL}, {"shadow", BRG_RUNG_SHADOW, NULL},
-    {"parity", BRG_RUNG_PARITY, NULL},   {"neighbours", BRG_RUNG_NEIGHBOURS, NULL},
+    {"replica", BRG_RUNG_REPLICA, NULL},
+    {"shadow", BRG_RUNG_SHADOW, NULL},
+    {"parity", BRG_RUNG_PARITY, NULL},
+    {"neighbours", BRG_RUNG_NEIGHBOURS, NULL},
     {"neighbors", 0, "is spelled neighbours here"},
-    {"checkpoint", BRG_RUNG_CHECKPOINT, NULL}, {"random", BRG_RUNG_RANDOM, NULL},
+    {"checkpoint", BRG_RUNG_CHECKPOINT, NULL},
+    {"random", BRG_RUNG_RANDOM, NULL},
     {NULL, 0, NULL},
 };
 static const struct choice durabilities[] = {
@@ -123,7 +126,8 @@ const struct key brg_runfile_keys[] = {
      "Name of the run, in commands, logs and file names."},
     {"", "kind", KEY_CHOICE, FIELD(kind), 0, 0, kinds, "coded", NULL, NULL, 0,
      "How the workers share the work. coded: each worker has the whole model, and the coordinator "
-     "decodes exact gradients from the shares that arrive first. pipeline: each worker has one stage "
+     "decodes exact gradients from the shares that arrive first. pipeline: each worker has one "
+     "stage "
      "of a llama and passes activations on; a stage that is lost comes back by section recovery."},
     {"", "steps", KEY_NUMBER, FIELD(steps), 1, 1e9, NULL, NULL, NULL, NULL, 0,
      "Optimizer steps of each model until the run is finished."},
@@ -141,7 +145,8 @@ const struct key brg_runfile_keys[] = {
      "Models trained in turn by the same workers, such as a sweep of seeds or learning rates: "
      "step 1 is model 0's, step 2 model 1's and so on. A code that finishes a step T rounds late "
      "needs T + 1 of them."},
-    {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, "kind", CODED,
+    {"", "durability", KEY_CHOICE, FIELD(durability), 0, 0, durabilities, "step", NULL, "kind",
+     CODED,
      "step: a step is on disk before anybody sees it, and no crash loses one. checkpoint: a "
      "restart goes back to the last checkpoint; saves writing one gradient a step."},
 
@@ -171,7 +176,8 @@ const struct key brg_runfile_keys[] = {
      LLAMA, "bytes: the 256 byte values. A number: tokens of the shards in data.train."},
     {"model", "tied", KEY_BOOL, FIELD(model.tied), 0, 1, NULL, NULL,
      "true; false where pipeline.stages is above 1", "model.type", LLAMA,
-     "true: the output layer shares the weights of the token embedding, which a pipeline of several "
+     "true: the output layer shares the weights of the token embedding, which a pipeline of "
+     "several "
      "stages cannot: they lie on two workers."},
     {"model", "rope_theta", KEY_REAL, FIELD(model.rope_theta), 1, 1e9, NULL, "10000", NULL,
      "model.type", LLAMA, "Base of the rotary embedding."},
@@ -224,7 +230,8 @@ const struct key brg_runfile_keys[] = {
      "model.type", CLASSIFIER, "Rows in the global batch of a step."},
     {"batch", "chunks", KEY_COUNT, FIELD(batch.chunks), 1, BRG_CHUNKS_MAX, NULL, NULL,
      "workers, or the fewest that the code can deal; pipelines: pipeline.microbatches", NULL, 0,
-     "Parts that the batch is cut into; the code deals them to the workers. Pipelines: another name "
+     "Parts that the batch is cut into; the code deals them to the workers. Pipelines: another "
+     "name "
      "for pipeline.microbatches. At least one for each "
      "share of a step; a multiple of workers for cyclic, of workers (b + (w - 1) (lambda + 1)) for "
      "m-sgc with lambda below workers. auto has more codes to choose from with more of them."},
@@ -362,7 +369,8 @@ const struct key brg_runfile_keys[] = {
      "microbatches. Workers beyond stages x replicas are spares."},
     {"pipeline", "microbatches", KEY_COUNT, FIELD(pipeline.microbatches), 1, MICROBATCHES_MAX, NULL,
      NULL,
-     "batch.chunks; else the most that cut the batch and the replicas evenly, up to 4 x stages or 8",
+     "batch.chunks; else the most that cut the batch and the replicas evenly, up to 4 x stages or "
+     "8",
      "kind", LINE,
      "Parts of the batch that follow each other down the line; at least replicas. With m of them "
      "and s stages a worker idles (s - 1) / (m + s - 1) of a step."},
@@ -409,9 +417,10 @@ const struct key brg_runfile_keys[] = {
      "over."},
     {"recovery", "distil", KEY_COUNT, FIELD(recovery.distil_steps), 0, 1000, NULL, "0", NULL,
      "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
-     "Steps in which a mix is fitted to what the stage got and gave last, before the line goes on."},
-    {"recovery", "swap", KEY_SHARE, FIELD(recovery.swap), 0, 1, NULL, "0%", NULL,
-     "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
+     "Steps in which a mix is fitted to what the stage got and gave last, before the line goes "
+     "on."},
+    {"recovery", "swap", KEY_SHARE, FIELD(recovery.swap), 0, 1, NULL, "0%", NULL, "recovery.ladder",
+     BIT(BRG_RUNG_NEIGHBOURS),
      "Share of the microbatches that pass the first and the last two stages in swapped order "
      "(CheckFree+). Measured by bench_recovery; runs take 0% only."},
 };
