@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/service_private.h"
 
 double brg_service_step_loss(const struct brg_service *s, uint64_t step) {
@@ -40,19 +41,20 @@ static void begin_run(struct brg_service *s, struct brg_shell_job *job, uint32_t
     s->run = job->run;
     s->run_index = index;
     for (uint32_t m = 0; m < s->run->config.run.models; m++) take_params(s, m, &job->params[m]);
+    const int is_line = s->run->config.run.kind == BRG_RUN_KIND_PIPELINE;
     memset(s->chunk_losses, 0, sizeof s->chunk_losses);
     memset(&s->link, 0, sizeof s->link);
     s->point_count = s->held_out_count = 0;
     s->unsaved_count = 0;
     free(s->unsaved);
     s->unsaved = NULL;
-    if (s->run->config.run.durability == BRG_DURABILITY_CHECKPOINT) {
+    if (!is_line && s->run->config.run.durability == BRG_DURABILITY_CHECKPOINT) {
         s->unsaved_capacity = 64;
         s->unsaved = calloc(s->unsaved_capacity, sizeof *s->unsaved);
         BRG_ASSERT(s->unsaved != NULL);
     }
-    brg_delays_open(s->run->config.folder, &s->delays);
-    brg_tuning_open(s);
+    if (!is_line) brg_delays_open(s->run->config.folder, &s->delays);
+    if (!is_line) brg_tuning_open(s);
     struct brg_store_head head;
     brg_store_head(s->store, job->run_id, &head);
     s->chain = head.digest;
@@ -77,6 +79,11 @@ static void on_opened(struct brg_service *s, struct brg_shell_job *job) {
     }
     begin_run(s, job, index);
     brg_service_keep_start(s, index);
+    if (brg_line_open(s, &job->why) != BRG_OK) {
+        brg_service_fail(s, BRG_EXIT_DATA, "run %" PRIu64 " cannot be restored: %s", job->run_id,
+                         job->why.text);
+        return;
+    }
     struct brg_coord_event ev = {.type = BRG_EV_OPENED,
                                  .run = job->run_id,
                                  .step = s->run->applied,
@@ -89,6 +96,7 @@ static void on_opened(struct brg_service *s, struct brg_shell_job *job) {
                  "open");
     const int rc = brg_service_feed(s, &ev);
     BRG_ASSERT(rc == BRG_OK);
+    brg_line_begin(s);
 }
 
 static void on_verified(struct brg_service *s, struct brg_shell_job *job) {
@@ -223,6 +231,7 @@ void brg_service_answers(struct brg_service *s) {
             break;
         case BRG_JOB_EVAL: on_evaluated(s, job); break;
         case BRG_JOB_TUNE: brg_tuning_answer(s, job); break;
+        case BRG_JOB_LINE: brg_line_answer(s, job->rc, job->line, &job->why); break;
         case BRG_JOB_SNAPSHOT: brg_service_snapshot_answer(s, job); break;
         case BRG_JOB_CLOSE: s->closing--; break;
         }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/service_private.h"
 
 /* ---- peers that break the protocol ---- */
@@ -173,6 +174,7 @@ static void on_attach(struct brg_service *s, const struct brg_inbound *in) {
     s->members[slot].bulk = in->peer;
     s->members[slot].heard_ns = s->now_ns;
     brg_service_shares_reconnected(s, slot);
+    brg_line_reconnected(s, slot);
 }
 
 static void say_gone(struct brg_service *s, const struct brg_peer *to, const char *text) {
@@ -182,6 +184,27 @@ static void say_gone(struct brg_service *s, const struct brg_peer *to, const cha
     m->gone.object = s->msg.get.object;
     brg_text_set(m->gone.text, "%s", text);
     brg_service_send(s, to, m);
+}
+
+void brg_service_send_part(struct brg_service *s, const struct brg_peer *to,
+                           const struct brg_source *source, struct brg_bytes bytes) {
+    struct brg_frame frame;
+    brg_frame_init(&frame);
+    s->reply.epoch = s->core.epoch;
+    struct brg_buffer *hold = brg_buffer_hold(source->buffer);
+    /* ZeroMQ takes a pointer to bytes that it may change; it does not. */
+    union {
+        const void *constant;
+        void *plain;
+    } data = {.constant = bytes.data};
+    if (brg_frame_wrap(&frame, data.plain, bytes.size_bytes, brg_buffer_release_sent, hold) !=
+        BRG_OK) {
+        brg_buffer_release(hold);
+        return; /* out of memory for now: the worker asks again */
+    }
+    /* A full queue or a broken line: the part is dropped, and the worker asks again. */
+    (void)!brg_socket_send_msg(s->socket, to, &s->reply, &frame);
+    brg_frame_close(&frame);
 }
 
 /* Sends one part, straight from the buffer; one hold goes with the message. */
@@ -199,23 +222,7 @@ static int on_get(struct brg_service *s, const struct brg_inbound *in) {
         return BRG_OK;
     }
     if (rc != BRG_OK) return rc;
-    struct brg_frame frame;
-    brg_frame_init(&frame);
-    s->reply.epoch = s->core.epoch;
-    struct brg_buffer *hold = brg_buffer_hold(source->buffer);
-    /* ZeroMQ takes a pointer to bytes that it may change; it does not. */
-    union {
-        const void *constant;
-        void *plain;
-    } data = {.constant = bytes.data};
-    rc = brg_frame_wrap(&frame, data.plain, bytes.size_bytes, brg_buffer_release_sent, hold);
-    if (rc != BRG_OK) {
-        brg_buffer_release(hold);
-        return BRG_OK; /* out of memory for now: the worker asks again */
-    }
-    /* A full queue or a broken line: the part is dropped, and the worker asks again. */
-    (void)!brg_socket_send_msg(s->socket, &in->peer, &s->reply, &frame);
-    brg_frame_close(&frame);
+    brg_service_send_part(s, &in->peer, source, bytes);
     return BRG_OK;
 }
 
@@ -249,7 +256,10 @@ static int on_gone(struct brg_service *s, struct brg_coord_event *ev) {
 
 static int on_bulk(struct brg_service *s, const struct brg_inbound *in,
                    struct brg_coord_event *ev) {
+    int is_mine = 0;
     if (s->msg.epoch != s->core.epoch) return BRG_OK; /* its next beat brings it here */
+    const int rc = brg_line_bulk(s, in, ev->member, &is_mine);
+    if (is_mine) return rc;
     switch (s->msg.type) {
     case BRG_MSG_GET: return on_get(s, in);
     case BRG_MSG_PART: return on_part(s, in, ev->member);
@@ -274,6 +284,15 @@ static int dispatch(struct brg_service *s, const struct brg_inbound *in) {
     case BRG_MSG_DRAIN:
     case BRG_MSG_BYE:
     case BRG_MSG_FAULT: return member_event(s, in, &ev) ? on_control(s, &ev) : BRG_OK;
+    case BRG_MSG_HOLDING:
+    case BRG_MSG_PLACED:
+    case BRG_MSG_READY:
+    case BRG_MSG_LOST_PEER:
+    case BRG_MSG_FETCH_FAILED:
+    case BRG_MSG_LEARNED:
+    case BRG_MSG_KEPT:
+    case BRG_MSG_EVALUATED:
+        return member_event(s, in, &ev) ? brg_line_control(s, ev.member) : BRG_OK;
     default: return BRG_EPROTO; /* what only a coordinator says */
     }
 }

@@ -31,6 +31,7 @@ void brg_job_free(struct brg_shell_job *job) {
         }
         break;
     case BRG_JOB_TUNE: brg_tune_work_free(job->tune); break;
+    case BRG_JOB_LINE: brg_line_work_free(job->line); break;
     case BRG_JOB_APPLY:
     case BRG_JOB_EVAL:
     case BRG_JOB_SNAPSHOT:
@@ -70,6 +71,7 @@ static int apply(struct brg_shell_job *job) {
 static int open_run(struct brg_shell_job *job) {
     const struct brg_openrun_config config = job->open;
     int rc = brg_openrun_open(&config, &job->run, &job->why);
+    if (config.run.kind == BRG_RUN_KIND_PIPELINE) return rc; /* nobody here has its parameters */
     for (uint32_t i = 0; rc == BRG_OK && i < config.run.models; i++) {
         const uint64_t version = config.committed + i;
         rc = offer_params(job, version, &job->params[version % config.run.models]);
@@ -102,6 +104,7 @@ static void carry_out(struct brg_shell_job *job) {
                                        &job->snapshot.step, &job->why);
         break;
     case BRG_JOB_TUNE: job->rc = brg_tune_work_run(job->tune, &job->why); break;
+    case BRG_JOB_LINE: job->rc = brg_line_work_run(job->line, &job->why); break;
     }
     job->cpu_ns = cpu_now_ns() - from_ns;
 }

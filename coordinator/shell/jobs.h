@@ -9,6 +9,7 @@
 #ifndef BRG_JOBS_H
 #define BRG_JOBS_H
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/openrun.h"
 #include "coordinator/shell/tune_work.h"
 #include "proto/transport.h"
@@ -26,6 +27,7 @@ enum brg_job_type {
     BRG_JOB_EVAL,
     BRG_JOB_SNAPSHOT,
     BRG_JOB_TUNE, /* a slice of the choice of a code */
+    BRG_JOB_LINE, /* files of a pipeline */
 };
 
 struct brg_shell_job {
@@ -70,6 +72,7 @@ struct brg_shell_job {
             uint64_t request;          /* in: and by which request */
             char path[BRG_PATH_BYTES]; /* in: what to write */
         } snapshot;
+        struct brg_line_work *line; /* there and back; the job's */
         struct brg_tune_work *tune; /* there and back; the job's while it has it */
     };
 };

@@ -267,6 +267,8 @@ void brg_service_run_plan(const struct brg_service_run *run, struct brg_run_plan
                                   .min_workers = c->min_workers,
                                   .state = run_state_of_record(run->record.state),
                                   .models = c->models,
+                                  .kind = c->kind == BRG_RUN_KIND_PIPELINE ? BRG_PLAN_PIPELINE
+                                                                           : BRG_PLAN_CODED,
                                   .code = run->code};
 }
 
@@ -333,6 +335,10 @@ static int take_losses(struct brg_service *s, struct brg_service_run *run, uint6
             last.loss_sum / (double)last.count;
     }
     return BRG_OK;
+}
+
+int brg_service_is_fenced(const struct brg_run_config *config) {
+    return config->kind != BRG_RUN_KIND_PIPELINE && config->durability == BRG_DURABILITY_STEP;
 }
 
 void brg_service_run_init(struct brg_service_run *run) {
@@ -407,8 +413,7 @@ static int take_run(void *context, const uint8_t *key, size_t key_bytes, const u
     if (rc != BRG_OK) return rc;
     struct brg_run_plan plan;
     brg_service_run_plan(run, &plan);
-    return brg_coord_add_run(&s->core, &plan, head.step,
-                             run->config.durability == BRG_DURABILITY_STEP);
+    return brg_coord_add_run(&s->core, &plan, head.step, brg_service_is_fenced(&run->config));
 }
 
 int brg_service_restore(struct brg_service *s, struct brg_why *why) {

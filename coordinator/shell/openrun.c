@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "coordinator/shell/checkpoint.h"
+#include "coordinator/shell/shards.h"
 #include "kernels/kernels.h"
 
 /* Held-out samples computed at once in an evaluation. */
@@ -282,6 +284,32 @@ static int restore(struct brg_openrun *run, struct brg_why *why) {
     return rc == BRG_OK ? replay(run, why) : rc;
 }
 
+/* A pipeline: what it begins with is in files, and the newest checkpoint that is whole is known. */
+static int restore_shards(struct brg_openrun *run, struct brg_why *why) {
+    const struct brg_openrun_config *c = &run->config;
+    const struct brg_shards_about about =
+        brg_shards_describe(&c->run, c->id, 0, c->run.pipeline.stages);
+    struct brg_shards_about first = about;
+    struct brg_shards *newest = NULL;
+    first.data = run->data.digest;
+    int rc = brg_dir_make(run->checkpoint_dir, 0700);
+    if (rc != BRG_OK) {
+        return brg_why_set(why, rc, "%s cannot be made (%s): make room or mend it",
+                           run->checkpoint_dir, strerror(errno));
+    }
+    rc = brg_shards_start(run->checkpoint_dir, &c->run, &first, &run->start, why);
+    if (rc == BRG_OK) rc = brg_shards_drop_after(run->checkpoint_dir, c->id, c->checkpoint, why);
+    if (rc == BRG_OK)
+        rc = brg_shards_newest(run->checkpoint_dir, &c->run.model, c->id, c->checkpoint, &newest,
+                               why);
+    if (rc != BRG_OK) return rc == BRG_ENOENT ? BRG_ECORRUPT : rc;
+    run->checkpoint = brg_shards_about_of(newest)->step;
+    run->checkpoint_generation = brg_shards_about_of(newest)->generation;
+    brg_shards_close(&newest);
+    run->applied = c->committed;
+    return BRG_OK;
+}
+
 int brg_openrun_open(const struct brg_openrun_config *config, struct brg_openrun **out,
                      struct brg_why *why) {
     *out = NULL;
@@ -311,9 +339,14 @@ int brg_openrun_open(const struct brg_openrun_config *config, struct brg_openrun
     rc = open_data(run, why);
     if (rc == BRG_OK) rc = brg_start_tokenizer(&place, &config->run, &run->start, why);
     if (rc == BRG_OK) rc = offer_data(run, why);
+    if (rc == BRG_OK && config->run.kind == BRG_RUN_KIND_PIPELINE) {
+        rc = restore_shards(run, why);
+        goto done;
+    }
     if (rc == BRG_OK) rc = brg_scheme_new(&config->code, &run->scheme, why);
     if (rc == BRG_OK) rc = allocate(run, why);
     if (rc == BRG_OK) rc = restore(run, why);
+done:
     if (rc != BRG_OK) goto out;
     BRG_ASSERT(run->applied == config->committed);
     *out = run;

@@ -10,6 +10,8 @@
  * that is below 1, as they were drawn from the seed. So each version has one name in the whole run,
  * and with steps up to `applied` made, versions applied .. applied + models - 1 are at hand.
  *
+ * Of a pipeline run this has the data and the files only: its parameters lie with its workers.
+ *
  * Thread rule: everything here is the compute thread's, but for what is marked `shared`, which is
  * constant from open to close. Errors carry a sentence; where the disk failed the process stops. */
 #ifndef BRG_OPENRUN_H
@@ -41,6 +43,7 @@ struct brg_openrun_config {
     struct brg_record_step *records;
     uint64_t first_record;
     struct brg_start start; /* as the store knows it */
+    uint64_t checkpoint;    /* pipelines: the newest on record; later ones are of no history */
 };
 
 /* What a run has for each of its models. */
@@ -66,6 +69,7 @@ struct brg_openrun {
     double norm;                        /* of the mean gradient decoded last, before clipping */
     uint64_t applied;                   /* the last step whose gradient is in its model */
     uint64_t checkpoint;                /* that the run was restored from, 0 for none */
+    uint64_t checkpoint_generation;     /* pipelines: of its manifest */
     struct brg_optimizer_report report; /* of the step applied last */
 };
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/service_private.h"
 
 /* Who has nothing to do hears of every so many commits. */
@@ -89,6 +90,36 @@ static void send_refused(struct brg_service *s, const struct brg_coord_action *a
     }
 }
 
+/* What makes the run a pipeline. */
+static void describe_line(const struct brg_run_config *config, struct brg_msg_run *m) {
+    const struct brg_optimizer_spec *o = &config->optimizer;
+    const struct brg_run_recovery *r = &config->recovery;
+    m->has_line = 1;
+    m->line = (struct brg_msg_line){.stages = config->pipeline.stages,
+                                    .lanes = config->pipeline.lanes,
+                                    .microbatches = config->pipeline.microbatches,
+                                    .wire = config->pipeline.wire,
+                                    .optimizer = {.type = o->type,
+                                                  .schedule = o->schedule,
+                                                  .warmup_steps = o->warmup_steps,
+                                                  .total_steps = o->total_steps,
+                                                  .lr = o->lr,
+                                                  .lr_min_ratio = o->lr_min_ratio,
+                                                  .beta1 = o->beta1,
+                                                  .beta2 = o->beta2,
+                                                  .eps = o->eps,
+                                                  .weight_decay = o->weight_decay,
+                                                  .momentum = o->momentum,
+                                                  .clip = o->clip},
+                                    .shadow_every = r->shadow_every,
+                                    .shadow_moments = r->shadow_moments,
+                                    .shadow_int8 = r->shadow_int8,
+                                    .parity_group = r->parity_group,
+                                    .exponent = r->exponent,
+                                    .distil_steps = r->distil_steps,
+                                    .eval_samples = (uint32_t)config->eval.samples};
+}
+
 static void send_run(struct brg_service *s, const struct brg_coord_action *a) {
     if (s->run == NULL || s->run->config.id != a->run) return;
     const struct brg_run_config *config = &s->run->config.run;
@@ -128,6 +159,7 @@ static void send_run(struct brg_service *s, const struct brg_coord_action *a) {
     m->run.batch = (struct brg_msg_batch){.samples = config->batch.samples,
                                           .chunks = config->batch.chunks,
                                           .microbatch = config->batch.microbatch};
+    if (config->kind == BRG_RUN_KIND_PIPELINE) describe_line(config, &m->run);
     brg_service_send(s, &s->members[a->member].control, m);
 }
 
@@ -236,6 +268,13 @@ static void give_open(struct brg_service *s, const struct brg_coord_action *a) {
     job->open.pool = s->pool;
     job->open.committed = a->step;
     job->open.start = run->start;
+    if (run->config.kind == BRG_RUN_KIND_PIPELINE) {
+        job->open.checkpoint = brg_line_recorded(s, a->run);
+        job->open.first_record = a->step + 1; /* there is no log to be read by them */
+        job->open.records = NULL;
+        brg_jobs_give(s->jobs, job);
+        return;
+    }
     job->open.first_record = run->checkpoint > reach ? run->checkpoint - reach : 1;
     job->open.records = read_records(s, a->run, job->open.first_record, a->step);
     brg_jobs_give(s->jobs, job);
@@ -260,6 +299,7 @@ static void fill_decode(struct brg_service *s, struct brg_shell_job *to) {
 /* The run is the compute thread's to close. */
 static void forget_run(struct brg_service *s) {
     brg_service_drop_all_shares(s);
+    brg_line_close(s);
     for (uint32_t m = 0; m < BRG_MODELS_MAX; m++) brg_source_fini(&s->params[m]);
     brg_tuning_close(s);
     brg_delays_close(&s->delays);
@@ -360,6 +400,7 @@ void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a
     case BRG_ACT_APPLY: give(s, a, BRG_JOB_APPLY); break;
     case BRG_ACT_CHECKPOINT: give(s, a, BRG_JOB_CHECKPOINT); break;
     case BRG_ACT_TRUNCATE_LOG: give(s, a, BRG_JOB_TRUNCATE); break;
+    case BRG_ACT_LINE_STOP: brg_line_stop(s); break;
     case BRG_ACT_ARM: s->timer_ns = a->at_ns; break;
     case BRG_ACT_NOTE: note(s, a); break;
     case BRG_ACT_PERSIST_MEMBER:

@@ -6,6 +6,7 @@
  *   shares.c    shares on their way here                           tuning.c  `code: auto`
  *   operator.c  verbs of the operator                              status.c  what they show
  *   snapshot.c  parameters of a run under way, for exports
+ *   line*.c     pipeline runs (line.h)
  *   http_reactor.c  the page, metrics and API: this side of them
  *
  * Everything here belongs to the reactor thread. Arrays of members, tokens and runs are parallel to
@@ -148,6 +149,7 @@ struct brg_service {
     /* The open run. */
     struct brg_openrun *run; /* NULL: none */
     uint32_t run_index;      /* of `run` */
+    struct brg_line *line;   /* line.h: of a pipeline; NULL: none is open */
     /* The newest version of each model; nobody needs an older one, whose step is committed. */
     struct brg_source params[BRG_MODELS_MAX];
     struct brg_service_share shares[BRG_JOBS_MAX][BRG_SCHEME_UNITS_MAX]; /* shares.c */
@@ -210,6 +212,9 @@ void brg_tuning_answer(struct brg_service *s, struct brg_shell_job *job);
 struct brg_msg *brg_service_blank(struct brg_service *s, uint32_t type); /* s->reply, emptied */
 void brg_service_perform(struct brg_service *s, const struct brg_coord_action *a);
 void brg_service_send(struct brg_service *s, const struct brg_peer *to, struct brg_msg *msg);
+/* The Part in s->reply, with its bytes straight out of the source's buffer. */
+void brg_service_send_part(struct brg_service *s, const struct brg_peer *to,
+                           const struct brg_source *source, struct brg_bytes bytes);
 
 /* answers.c */
 void brg_service_answers(struct brg_service *s);
@@ -221,6 +226,8 @@ void brg_service_keep(struct brg_service *s, const struct brg_coord_action *a);
 BRG_CHECK int brg_service_restore(struct brg_service *s, struct brg_why *why);
 void brg_service_event(struct brg_service *s, uint32_t kind, uint64_t run, uint32_t member,
                        const char *format, ...) BRG_PRINTF(5, 6);
+/* 1 where a worker's proof of a step that the store lacks is an alarm. A pipeline may go back. */
+int brg_service_is_fenced(const struct brg_run_config *config);
 /* What follows from `config`, before anything is known of the run. */
 void brg_service_run_init(struct brg_service_run *run);
 /* What the run was opened with goes on record, where it is new. */

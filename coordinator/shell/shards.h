@@ -30,7 +30,6 @@
 #include "base/why.h"
 #include "coordinator/shell/runfile.h"
 #include "coordinator/shell/start.h"
-#include "model/export.h"
 #include "model/stage.h"
 #include "recovery/checkpoint_plan.h"
 
@@ -170,7 +169,9 @@ BRG_CHECK int brg_shards_state(const struct brg_shards *s, const struct brg_shar
 /* brg_shards_params - the whole vector. shape: params [brg_model_param_count(model)] */
 void brg_shards_params(const struct brg_shards *s, float *params);
 
-/* brg_shards_source - an export source that reads tensor by tensor. own: borrows s */
+/* brg_shards_source - an export source (model/export.h) that reads tensor by tensor.
+ * own: borrows s */
+struct brg_export_source;
 struct brg_export_source brg_shards_source(const struct brg_shards *s);
 
 /* ---- the folder ---- */

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "coordinator/shell/shards_private.h"
+#include "model/export.h"
 #include "recovery/neighbours.h"
 #include "recovery/state.h"
 

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "coordinator/shell/shards_private.h"
+#include "model/export.h"
 #include "model/import.h"
 
 /* Where the first parameters come from, and the digest of those that were read. */

@@ -6,6 +6,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/service_private.h"
 
 #define EVENTS_IN_STATUS 10u
@@ -54,6 +55,8 @@ static const char *note_name(uint32_t kind) {
                                         "starved",   "bad-share", "digests-differ", "unfit",
                                         "run-state", "checkpoint"};
     if (kind == BRG_EVENT_CODE) return "code";
+    if (kind == BRG_EVENT_RECOVERED) return "recovered";
+    if (kind == BRG_EVENT_LINE) return "line";
     return kind < sizeof names / sizeof names[0] ? names[kind] : "other";
 }
 
@@ -149,7 +152,7 @@ static cJSON *show_run(const struct brg_service *s, uint32_t index) {
     const int tokens = run->config.model.type == BRG_MODEL_LLAMA;
     add_number(o, "held_out_accuracy", tokens ? NAN : mean_of(run, held_out_accuracy_of));
     (void)cJSON_AddNumberToObject(o, "held_out_step", (double)run->models[0].held_out_step);
-    add_code(o, run);
+    if (run->config.kind != BRG_RUN_KIND_PIPELINE) add_code(o, run);
     cJSON *models = cJSON_AddArrayToObject(o, "models");
     for (uint32_t m = 0; m < run->config.models; m++) {
         (void)cJSON_AddItemToArray(models, show_model(run, m, committed(s, index)));
@@ -370,16 +373,20 @@ static double seconds_per_step(const struct brg_service *s) {
 }
 
 static cJSON *show_open(const struct brg_service *s) {
-    if (s->run == NULL || s->core.rounds.phase == BRG_PHASE_IDLE) return cJSON_CreateNull();
+    const int is_line = s->line != NULL;
+    if (s->run == NULL || (s->core.rounds.phase == BRG_PHASE_IDLE && !is_line))
+        return cJSON_CreateNull();
     const struct brg_service_run *run = &s->runs[s->run_index];
     const struct brg_rounds *r = &s->core.rounds;
     const double per_step = seconds_per_step(s);
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
     (void)cJSON_AddStringToObject(o, "name", run->config.name);
-    (void)cJSON_AddStringToObject(o, "phase", phase_of(r));
-    (void)cJSON_AddNumberToObject(o, "step", (double)r->committed);
-    (void)cJSON_AddNumberToObject(o, "steps", (double)r->plan.steps);
+    const uint64_t step = is_line ? s->core.runs[s->run_index].committed : r->committed;
+    const uint64_t steps = brg_run_config_steps(&run->config);
+    (void)cJSON_AddStringToObject(o, "phase", is_line ? brg_line_phase(s) : phase_of(r));
+    (void)cJSON_AddNumberToObject(o, "step", (double)step);
+    (void)cJSON_AddNumberToObject(o, "steps", (double)steps);
     add_number(o, "loss", mean_of(run, loss_of));
     add_number(o, "lr", s->point_count > 0 ? s->report.lr : NAN);
     add_number(o, "grad_norm", s->point_count > 0 ? s->report.grad_norm : NAN);
@@ -387,18 +394,19 @@ static cJSON *show_open(const struct brg_service *s) {
     add_number(o, "targets_per_second", (double)s->run->targets / per_step);
     (void)cJSON_AddStringToObject(o, "targets",
                                   run->config.model.type == BRG_MODEL_LLAMA ? "tokens" : "rows");
-    add_number(o, "eta_s", per_step * (double)(r->plan.steps - r->committed));
+    add_number(o, "eta_s", per_step * (double)(steps - step));
     add_number(o, "held_out_loss", mean_of(run, held_out_loss_of));
     (void)cJSON_AddNumberToObject(o, "waited_steps", (double)run->waited_steps);
     (void)cJSON_AddNumberToObject(o, "round", (double)r->round);
     (void)cJSON_AddNumberToObject(o, "steps_in_flight", (double)(r->newest - r->ended));
-    add_code(o, run);
+    if (!is_line) add_code(o, run);
+    (void)cJSON_AddItemToObject(o, "line", brg_line_show(s));
     cJSON *models = cJSON_AddArrayToObject(o, "models");
     for (uint32_t m = 0; m < run->config.models; m++) {
-        (void)cJSON_AddItemToArray(models, show_model(run, m, r->committed));
+        (void)cJSON_AddItemToArray(models, show_model(run, m, step));
     }
     (void)cJSON_AddItemToObject(o, "tuning", brg_tuning_show(s));
-    add_units(s, r->newest, o);
+    if (!is_line) add_units(s, r->newest, o);
     return o;
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/service_private.h"
 
 /* A turn that has nothing to wait for still comes round this often. */
@@ -80,6 +81,7 @@ static void perform_deferred(struct brg_service *s) {
     }
     s->deferred_count = 0;
     s->hello_count = 0;
+    brg_line_perform(s);
     brg_service_send_replies(s);
 }
 
@@ -118,6 +120,7 @@ static void sleep_until_due(struct brg_service *s) {
     const uint64_t fetch_ns = brg_service_fetch_wake_ns(s);
     if (s->timer_ns < due_ns) due_ns = s->timer_ns;
     if (fetch_ns < due_ns) due_ns = fetch_ns;
+    if (brg_line_wake_ns(s) < due_ns) due_ns = brg_line_wake_ns(s);
     const uint64_t now_ns = brg_service_clock_ns();
     const uint64_t wait_ms =
         due_ns > now_ns ? (due_ns - now_ns + BRG_NS_PER_MS - 1) / BRG_NS_PER_MS : 0;
@@ -143,6 +146,7 @@ void brg_service_turn(struct brg_service *s) {
         const int rc = brg_service_feed(s, &tick);
         BRG_ASSERT(rc == BRG_OK);
     }
+    brg_line_watch(s);
     if (s->core.halted) { /* of this turn nothing is written and nothing is sent */
         halt(s);
         return;

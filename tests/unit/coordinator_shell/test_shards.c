@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#include "model/import.h"
+#include "model/export.h"
 #include "model/safetensors.h"
 #include "recovery/neighbours.h"
 #include "tests/unit/coordinator_shell/shards_fixture.h"

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "model/dtype.h"
+#include "model/export.h"
 #include "tests/unit/coordinator_shell/shards_fixture.h"
 
 static struct brg_run_config config;
