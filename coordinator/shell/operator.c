@@ -83,9 +83,8 @@ int brg_service_submit(struct brg_service *s, const struct brg_run_config *confi
     if (rc != BRG_OK) return brg_why_set(why, rc, "%s cannot be made: make room or mend it", path);
     struct brg_run_plan plan;
     brg_service_run_plan(run, &plan);
-    struct brg_coord_event ev = {.type = BRG_EV_SUBMIT,
-                                 .plan = &plan,
-                                 .has_proof = config->durability == BRG_DURABILITY_STEP};
+    struct brg_coord_event ev = {
+        .type = BRG_EV_SUBMIT, .plan = &plan, .has_proof = (uint32_t)brg_service_is_fenced(config)};
     rc = brg_service_feed(s, &ev);
     if (rc != BRG_OK) return brg_why_set(why, rc, "the run cannot be queued: %s", brg_strerror(rc));
     *id = run->record.id;
@@ -127,14 +126,44 @@ static int submit(struct brg_service *s, const cJSON *body, cJSON *reply, struct
     return BRG_OK;
 }
 
+/* A paused pipeline goes on in another number of stages: its run file says so from now on. What was
+ * asked for is kept where the machine refuses to resume the run, too: it holds for the next time.
+ */
+static int restage(struct brg_service *s, uint32_t index, uint32_t stages, struct brg_why *why) {
+    struct brg_service_run *run = &s->runs[index];
+    struct brg_run_config config = run->config;
+    char *yaml = NULL;
+    if (s->core.runs[index].plan.state != BRG_RUN_PAUSED) {
+        return brg_why_set(why, BRG_EINVAL,
+                           "run %" PRIu64 " is %s: the number of stages can be changed while it is "
+                           "paused, so that all of it is in files",
+                           run->record.id,
+                           brg_service_run_state_name(s->core.runs[index].plan.state));
+    }
+    int rc = brg_run_config_restage(&config, stages, why);
+    if (rc == BRG_OK) rc = brg_run_config_text(&config, &yaml);
+    if (rc != BRG_OK) return rc;
+    free((void *)(uintptr_t)run->record.yaml);
+    run->record.yaml = yaml;
+    run->record.yaml_bytes = (uint32_t)strlen(yaml);
+    run->config = config;
+    return BRG_OK;
+}
+
 static int run_wish(struct brg_service *s, uint32_t type, const cJSON *body, cJSON *reply,
                     struct brg_why *why) {
     const uint32_t index = run_of(s, body);
+    const cJSON *stages = cJSON_GetObjectItemCaseSensitive(body, "stages");
     if (index == BRG_NOBODY) {
         return brg_why_set(why, BRG_ENOENT, "there is no such run: brigade runs lists them");
     }
+    int rc = BRG_OK;
+    if (stages != NULL && type == BRG_EV_RESUME) {
+        rc = restage(s, index, (uint32_t)number_of(body, "stages", UINT32_MAX, 0), why);
+        if (rc != BRG_OK) return rc;
+    }
     struct brg_coord_event ev = {.type = type, .run = s->runs[index].record.id};
-    const int rc = brg_service_feed(s, &ev);
+    rc = brg_service_feed(s, &ev);
     const char *state = brg_service_run_state_name(s->core.runs[index].plan.state);
     if (rc != BRG_OK) {
         return brg_why_set(why, rc, "run %" PRIu64 " is %s: that cannot be done to it now",
