@@ -60,7 +60,13 @@ static const char *note_name(uint32_t kind) {
     return kind < sizeof names / sizeof names[0] ? names[kind] : "other";
 }
 
+/* 1 where the run is a pipeline, whose steps pipeline.h makes and not rounds.h. */
+static int is_line(const struct brg_service *s, uint32_t index) {
+    return s->runs[index].config.kind == BRG_RUN_KIND_PIPELINE;
+}
+
 static uint64_t committed(const struct brg_service *s, uint32_t index) {
+    if (is_line(s, index)) return s->core.runs[index].committed;
     const int open = index == s->core.open_run && s->core.rounds.phase != BRG_PHASE_IDLE;
     return open ? s->core.rounds.committed : s->core.runs[index].committed;
 }
@@ -127,6 +133,14 @@ static cJSON *show_model(const struct brg_service_run *run, uint32_t model, uint
 
 static void add_code(cJSON *o, const struct brg_service_run *run) {
     char text[BRG_TUNER_TEXT_BYTES];
+    if (run->config.kind == BRG_RUN_KIND_PIPELINE) { /* which has no code: where it is cut */
+        (void)snprintf(text, sizeof text, "pipeline, %" PRIu32 " stages x %" PRIu32,
+                       run->config.pipeline.stages, run->config.pipeline.lanes);
+        (void)cJSON_AddStringToObject(o, "code", text);
+        (void)cJSON_AddBoolToObject(o, "code_auto", 0);
+        (void)cJSON_AddNumberToObject(o, "code_since", 0);
+        return;
+    }
     (void)cJSON_AddStringToObject(o, "code", brg_tuner_spec_text(&run->code, text));
     (void)cJSON_AddBoolToObject(o, "code_auto", run->config.scheme == BRG_RUN_SCHEME_AUTO);
     (void)cJSON_AddNumberToObject(o, "code_since", (double)run->code_base);
@@ -138,6 +152,7 @@ static cJSON *show_run(const struct brg_service *s, uint32_t index) {
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
     (void)cJSON_AddStringToObject(o, "name", run->config.name);
+    (void)cJSON_AddStringToObject(o, "kind", is_line(s, index) ? "pipeline" : "coded");
     (void)cJSON_AddStringToObject(o, "state",
                                   brg_service_run_state_name(s->core.runs[index].plan.state));
     (void)cJSON_AddStringToObject(o, "reason", run->record.reason);
@@ -152,7 +167,7 @@ static cJSON *show_run(const struct brg_service *s, uint32_t index) {
     const int tokens = run->config.model.type == BRG_MODEL_LLAMA;
     add_number(o, "held_out_accuracy", tokens ? NAN : mean_of(run, held_out_accuracy_of));
     (void)cJSON_AddNumberToObject(o, "held_out_step", (double)run->models[0].held_out_step);
-    if (run->config.kind != BRG_RUN_KIND_PIPELINE) add_code(o, run);
+    add_code(o, run);
     cJSON *models = cJSON_AddArrayToObject(o, "models");
     for (uint32_t m = 0; m < run->config.models; m++) {
         (void)cJSON_AddItemToArray(models, show_model(run, m, committed(s, index)));
@@ -372,19 +387,15 @@ static double seconds_per_step(const struct brg_service *s) {
     return count > 0 ? sum / (double)count : NAN;
 }
 
-static cJSON *show_open(const struct brg_service *s) {
-    const int is_line = s->line != NULL;
-    if (s->run == NULL || (s->core.rounds.phase == BRG_PHASE_IDLE && !is_line))
-        return cJSON_CreateNull();
+/* What an open run shows whatever its kind. */
+static cJSON *show_progress(const struct brg_service *s, const char *phase) {
     const struct brg_service_run *run = &s->runs[s->run_index];
-    const struct brg_rounds *r = &s->core.rounds;
     const double per_step = seconds_per_step(s);
+    const uint64_t step = committed(s, s->run_index), steps = brg_run_config_steps(&run->config);
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddNumberToObject(o, "run", (double)run->record.id);
     (void)cJSON_AddStringToObject(o, "name", run->config.name);
-    const uint64_t step = is_line ? s->core.runs[s->run_index].committed : r->committed;
-    const uint64_t steps = brg_run_config_steps(&run->config);
-    (void)cJSON_AddStringToObject(o, "phase", is_line ? brg_line_phase(s) : phase_of(r));
+    (void)cJSON_AddStringToObject(o, "phase", phase);
     (void)cJSON_AddNumberToObject(o, "step", (double)step);
     (void)cJSON_AddNumberToObject(o, "steps", (double)steps);
     add_number(o, "loss", mean_of(run, loss_of));
@@ -397,16 +408,36 @@ static cJSON *show_open(const struct brg_service *s) {
     add_number(o, "eta_s", per_step * (double)(steps - step));
     add_number(o, "held_out_loss", mean_of(run, held_out_loss_of));
     (void)cJSON_AddNumberToObject(o, "waited_steps", (double)run->waited_steps);
-    (void)cJSON_AddNumberToObject(o, "round", (double)r->round);
-    (void)cJSON_AddNumberToObject(o, "steps_in_flight", (double)(r->newest - r->ended));
-    if (!is_line) add_code(o, run);
-    (void)cJSON_AddItemToObject(o, "line", brg_line_show(s));
+    add_code(o, run);
     cJSON *models = cJSON_AddArrayToObject(o, "models");
     for (uint32_t m = 0; m < run->config.models; m++) {
         (void)cJSON_AddItemToArray(models, show_model(run, m, step));
     }
+    return o;
+}
+
+/* Of a pipeline: no rounds and no units, and its stages instead. */
+static cJSON *show_open_line(const struct brg_service *s) {
+    cJSON *o = show_progress(s, brg_line_phase(s));
+    (void)cJSON_AddNumberToObject(o, "round", 0);
+    (void)cJSON_AddNumberToObject(o, "steps_in_flight", 1);
+    (void)cJSON_AddNullToObject(o, "tuning");
+    (void)cJSON_AddNumberToObject(o, "units_step", 0);
+    (void)cJSON_AddArrayToObject(o, "units");
+    (void)cJSON_AddItemToObject(o, "line", brg_line_show(s));
+    return o;
+}
+
+static cJSON *show_open(const struct brg_service *s) {
+    const struct brg_rounds *r = &s->core.rounds;
+    if (s->run != NULL && s->line != NULL) return show_open_line(s);
+    if (s->run == NULL || r->phase == BRG_PHASE_IDLE) return cJSON_CreateNull();
+    cJSON *o = show_progress(s, phase_of(r));
+    (void)cJSON_AddNumberToObject(o, "round", (double)r->round);
+    (void)cJSON_AddNumberToObject(o, "steps_in_flight", (double)(r->newest - r->ended));
     (void)cJSON_AddItemToObject(o, "tuning", brg_tuning_show(s));
-    if (!is_line) add_units(s, r->newest, o);
+    (void)cJSON_AddNullToObject(o, "line");
+    add_units(s, r->newest, o);
     return o;
 }
 
