@@ -12,6 +12,7 @@
 #include <sodium/utils.h>
 
 #include "base/file.h"
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/service_private.h"
 
 #define TOKEN_OUT_LIFETIME_S (24u * 3600u)
@@ -265,6 +266,7 @@ static void stop(struct brg_service *s) {
     brg_service_http_stopping(s);
     brg_service_drop_all_shares(s);
     brg_jobs_destroy(&s->jobs);
+    brg_line_close(s);
     if (s->exit_code == BRG_EXIT_OK) save_unsaved(s);
     write_rest(s);
     brg_tuning_close(s);
