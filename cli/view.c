@@ -208,10 +208,16 @@ static void put_open(const cJSON *status, FILE *out) {
             loss_text(brg_json_number(open, "held_out_loss"), b),
             rate_text(brg_json_number(open, "lr"), c));
     fprintf(out, "gradient %s\n", rate_text(brg_json_number(open, "grad_norm"), a));
-    fprintf(out, "%s a step  %s %s/s  %" PRIu64 " steps waited for stragglers\n",
+    fprintf(out, "%s a step  %s %s/s",
             brg_view_seconds(brg_json_number(open, "seconds_per_step"), a),
             brg_view_count(brg_json_number(open, "targets_per_second"), b),
-            brg_json_text(open, "targets", "targets"), brg_json_u64(open, "waited_steps"));
+            brg_json_text(open, "targets", "targets"));
+    if (brg_json_object(open, "line") != NULL) { /* which waits for everybody, always */
+        fputc('\n', out);
+        brg_view_stages(open, out);
+        return;
+    }
+    fprintf(out, "  %" PRIu64 " steps waited for stragglers\n", brg_json_u64(open, "waited_steps"));
     fprintf(out, "code %s%s", brg_json_text(open, "code", "-"),
             brg_json_is_true(open, "code_auto") ? " (auto)" : "");
     if (brg_json_u64(open, "code_since") > 0) {
@@ -246,7 +252,7 @@ static struct crew count_crew(const cJSON *status) {
 }
 
 static void add_worker(const cJSON *status, const cJSON *w, struct brg_table *t) {
-    const cJSON *task = brg_json_object(w, "task");
+    const cJSON *task = brg_json_object(w, "task"), *open = brg_json_object(status, "open");
     char text[BRG_VIEW_TEXT_BYTES];
     int is_late = is_in(w) && brg_view_is_late(status, w);
     brg_table_cell(t, "%s", brg_json_text(w, "worker", "-"));
@@ -257,7 +263,12 @@ static void add_worker(const cJSON *status, const cJSON *w, struct brg_table *t)
                        brg_json_u64(task, "unit"));
         brg_table_cell(t, "%s", brg_view_seconds(brg_json_number(task, "seconds"), text));
     } else {
-        brg_table_cell(t, "-");
+        const uint64_t stage = brg_view_stage_of(open, brg_json_text(w, "worker", ""));
+        const int is_spare = brg_json_object(open, "line") != NULL && is_in(w);
+        if (stage != UINT64_MAX)
+            brg_table_cell(t, "stage %" PRIu64, stage);
+        else
+            brg_table_cell(t, is_spare ? "spare" : "-");
         brg_table_cell(t, "-");
     }
     brg_table_cell(t, "%" PRIu64, brg_json_u64(w, "tasks_done"));

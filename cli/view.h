@@ -22,6 +22,13 @@ int brg_view_is_late(const cJSON *status, const cJSON *worker);
 /* brg_view_status - the whole page. */
 void brg_view_status(const cJSON *status, FILE *out);
 
+/* brg_view_stages - who holds which stage of an open pipeline, and what it is at; nothing for other
+ * runs. */
+void brg_view_stages(const cJSON *open, FILE *out);
+
+/* brg_view_stage_of - the stage that the worker of this name holds; UINT64_MAX: none. */
+uint64_t brg_view_stage_of(const cJSON *open, const char *worker);
+
 /* brg_view_line - one run in one line without a line end: for logs and pipes. */
 void brg_view_line(const cJSON *status, const cJSON *run, FILE *out);
 

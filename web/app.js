@@ -160,18 +160,41 @@ function drawTuning() {
     ["waited", "waited", (v) => number(100 * v, 1) + " %"]]);
 }
 
+// A pipeline's stages, first to last. How stale a shadow is: the steps made since its oldest slice.
+function stageCard(line, g) {
+  const names = g.holders.map((h) => line.lanes > 1 ? h.worker + " (" + laneList(h.lanes) + ")" : h.worker);
+  const kept = [["shadow", g.shadow], ["parity", g.parity]].filter((k) => k[1]).map(([what, k]) =>
+    el("div", { class: "muted", title: what + " kept by " + k.worker }, what + " " + Math.max(0, line.committed - k.version) + " steps old, " + k.worker));
+  const busy = isNumber(g.compute_s) && g.compute_s + g.wait_s > 0 ? Math.round(100 * g.compute_s / (g.compute_s + g.wait_s)) : NaN;
+  return el("li", { class: names.length === 0 ? "lost" : "" },
+    el("strong", {}, "stage " + g.stage),
+    el("div", {}, names.length > 0 ? names.join(", ") : "nobody"),
+    isNumber(busy) ? el("div", { class: "muted", title: "computes " + seconds(g.compute_s) + ", waits " + seconds(g.wait_s) + " of a step" },
+      "at work " + busy + " % of " + seconds(g.compute_s + g.wait_s)) : null,
+    g.bytes_per_token > 0 ? el("div", { class: "muted" }, short(g.bytes_per_token) + " bytes a token") : null,
+    ...kept,
+    g.rung_last ? el("div", {}, el("span", { class: "badge warn" }, "came back by " + g.rung_last)) : null);
+}
+
+function laneList(bits) {
+  return [...Array(16).keys()].filter((i) => bits >> i & 1).join(" ");
+}
+
+function stageOf(w) {
+  const line = state.status.open && state.status.open.line;
+  const g = line && line.stages.find((s) => s.holders.some((h) => h.worker === w.worker));
+  return g ? g.stage : null;
+}
+
 function drawStages() {
-  const open = state.status.open || {};
-  const stages = open.stages || (open.pipeline && open.pipeline.stages) || [];
-  $("stages").hidden = stages.length === 0;
-  $("stage-line").replaceChildren(...stages.map((g, i) => {
-    const holders = (g.holders || g.workers || []).map((h) => typeof h === "string" ? h : h.worker || h.name);
-    const age = g.shadow_age_steps !== undefined ? g.shadow_age_steps : g.shadow_stale_steps;
-    return el("li", { class: holders.length === 0 ? "lost" : "" },
-      el("strong", {}, "stage " + (g.stage !== undefined ? g.stage : i)),
-      el("div", {}, holders.length > 0 ? holders.join(", ") : "nobody"),
-      el("div", { class: "muted" }, isNumber(age) ? "shadow " + age + " steps old" : ""));
-  }));
+  const line = state.status.open && state.status.open.line;
+  $("stages").hidden = !line;
+  if (!line) return;
+  const back = Object.entries(line.recoveries || {}).filter((r) => r[1] > 0).map((r) => r[0] + " " + r[1]);
+  put("stages-now", line.phase + ", placement " + line.generation +
+    (line.checkpoint > 0 ? ", checkpoint of step " + line.checkpoint : ", no checkpoint yet") +
+    (back.length > 0 ? "; came back by " + back.join(", ") : ""));
+  $("stage-line").replaceChildren(...line.stages.map((g) => stageCard(line, g)));
 }
 
 function drawLedger() {
@@ -225,7 +248,7 @@ function workerRow(w, times, middle, chunk, unheard) {
   const kind = w.state === "active" ? "good" : w.state === "lost" || w.state === "revoked" || w.state === "quarantined" ? "bad" : gone ? "" : "warn";
   const canvas = el("canvas", { class: "strip", role: "img",
     "aria-label": times.length === 0 ? "no rounds yet" : "median " + seconds(median(done)) + ", slow in " + late + " of the last " + times.length + " rounds" });
-  const task = w.task ? "step " + w.task.step + ", part " + w.task.unit : w.position === null ? "spare" : "";
+  const task = stageOf(w) !== null ? "stage " + stageOf(w) : w.task ? "step " + w.task.step + ", part " + w.task.unit : w.position === null ? "spare" : "";
   const tr = el("tr", { class: (isStraggler ? "straggler" : "") + (gone ? " gone" : "") },
     el("td", { title: w.key }, w.worker || w.key.slice(0, 8)),
     el("td", {}, el("span", { class: "badge " + (isStraggler ? "warn" : kind) }, isStraggler ? "straggler" : w.state)),
@@ -257,7 +280,7 @@ function drawWorkers() {
 // ---- events ----
 
 const EVENT_CLASS = { lost: "bad", "bad-share": "bad", "digests-differ": "bad", unfit: "bad", starved: "warn",
-  "re-attempt": "warn", draining: "warn", joined: "good", enrolled: "good", checkpoint: "" };
+  "re-attempt": "warn", draining: "warn", joined: "good", enrolled: "good", checkpoint: "", recovered: "warn", line: "" };
 
 function takeEvents(list) {
   const fresh = list.filter((e) => e.sequence > state.lastEvent);

@@ -61,6 +61,7 @@ struct brg_line {
     double clip, norm; /* of the committed step */
     double norm2[BRG_PIPE_STAGES_MAX];
     uint32_t rung_last[BRG_PIPE_STAGES_MAX];
+    uint64_t recoveries[BRG_LADDER_RUNGS_MAX + 1]; /* stages that came back, by enum brg_rung */
     uint64_t probe_generation;         /* whose START asks for a look at held-out samples */
     uint64_t eval_step;                /* that was asked for last; 0: none */
     uint32_t moments;                  /* vectors a parameter */

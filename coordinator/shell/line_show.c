@@ -17,6 +17,7 @@ int brg_line_is_inexact(uint32_t rung) {
 static void note_recovered(struct brg_service *s, const struct brg_pipe_action *a) {
     struct brg_line *line = s->line;
     line->rung_last[a->stage] = a->rung;
+    if (a->rung <= BRG_LADDER_RUNGS_MAX) line->recoveries[a->rung]++;
     brg_service_event(s, BRG_EVENT_RECOVERED, s->run->config.id, a->member,
                       "stage %u came back by %s, %" PRIu64 " step%s stale", a->stage,
                       brg_rung_name(a->rung), a->step, a->step == 1 ? "" : "s");
@@ -143,6 +144,10 @@ struct cJSON *brg_line_show(const struct brg_service *s) {
     (void)cJSON_AddNumberToObject(o, "checkpoint", (double)p->checkpoint);
     (void)cJSON_AddNumberToObject(o, "checkpoint_every", (double)p->plan.checkpoint_every);
     (void)cJSON_AddNumberToObject(o, "lanes", (double)p->plan.lanes);
+    cJSON *recoveries = cJSON_AddObjectToObject(o, "recoveries");
+    for (uint32_t r = 1; r <= BRG_LADDER_RUNGS_MAX; r++) {
+        (void)cJSON_AddNumberToObject(recoveries, brg_rung_name(r), (double)s->line->recoveries[r]);
+    }
     cJSON *stages = cJSON_AddArrayToObject(o, "stages");
     for (uint32_t i = 0; i < p->plan.stages; i++)
         (void)cJSON_AddItemToArray(stages, show_stage(s, i));

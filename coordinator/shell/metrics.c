@@ -161,6 +161,63 @@ static void put_open_run(FILE *out, const cJSON *open, const struct brg_metrics 
     put_models(out, open, "brigade_model_steps_committed", "step", "Steps of each model.");
 }
 
+/* ---- the stages of an open pipeline ---- */
+
+static double kept_age(const cJSON *line, const cJSON *stage, const char *key) {
+    const double version = number(list(stage, key), "version"); /* NaN: none is kept */
+    const double age = number(line, "committed") - version;
+    return age < 0 ? 0 : age;
+}
+
+/* Seconds of the newest step, bytes, and how far behind what others keep of a stage is. */
+static void put_stages(FILE *out, const cJSON *line) {
+    static const struct {
+        const char *name, *key, *help;
+    } rows[] = {
+        {"brigade_stage_compute_seconds", "compute_s", "Computing of the slowest holder, a step."},
+        {"brigade_stage_wait_seconds", "wait_s", "Waiting of the holder that waits most, a step."},
+        {"brigade_stage_sent_bytes_per_token", "bytes_per_token",
+         "What the holders sent in the last step, over its tokens."},
+    };
+    const cJSON *stages = list(line, "stages"), *s = NULL, *rung = NULL;
+    char text[16];
+    if (!cJSON_IsObject(line)) return;
+    single(out, "brigade_line_generation", "gauge", "Number of the placement in force.",
+           number(line, "generation"));
+    single(out, "brigade_line_checkpoint_step", "gauge", "Step of the newest checkpoint.",
+           number(line, "checkpoint"));
+    family(out, "brigade_recoveries_total", "counter",
+           "Stages that came back, by rung, since the run was opened.");
+    cJSON_ArrayForEach(rung, list(line, "recoveries")) {
+        labelled(out, "brigade_recoveries_total", "rung", rung->string, rung->valuedouble);
+    }
+    family(out, "brigade_stage_holders", "gauge", "Workers that hold the stage.");
+    cJSON_ArrayForEach(s, stages) {
+        (void)snprintf(text, sizeof text, "%.0f", number(s, "stage"));
+        labelled(out, "brigade_stage_holders", "stage", text,
+                 cJSON_GetArraySize(list(s, "holders")));
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        family(out, rows[i].name, "gauge", rows[i].help);
+        cJSON_ArrayForEach(s, stages) {
+            (void)snprintf(text, sizeof text, "%.0f", number(s, "stage"));
+            labelled(out, rows[i].name, "stage", text, number(s, rows[i].key));
+        }
+    }
+    family(out, "brigade_stage_shadow_age_steps", "gauge",
+           "Steps that the stage's shadow is behind; NaN: none is kept, or not all of it yet.");
+    cJSON_ArrayForEach(s, stages) {
+        (void)snprintf(text, sizeof text, "%.0f", number(s, "stage"));
+        labelled(out, "brigade_stage_shadow_age_steps", "stage", text, kept_age(line, s, "shadow"));
+    }
+    family(out, "brigade_stage_parity_age_steps", "gauge",
+           "Steps that the parity of the stage's group is behind; NaN: none is kept yet.");
+    cJSON_ArrayForEach(s, stages) {
+        (void)snprintf(text, sizeof text, "%.0f", number(s, "stage"));
+        labelled(out, "brigade_stage_parity_age_steps", "stage", text, kept_age(line, s, "parity"));
+    }
+}
+
 /* ---- workers ---- */
 
 static void put_workers(FILE *out, const cJSON *status) {
@@ -204,6 +261,8 @@ const char *brg_metrics_kind(uint32_t kind) {
                                         "starved",   "bad-share", "digests-differ", "unfit",
                                         "run-state", "checkpoint"};
     if (kind == 64) return "code";
+    if (kind == 65) return "recovered";
+    if (kind == 66) return "line";
     return kind < sizeof names / sizeof names[0] ? names[kind] : "";
 }
 
@@ -300,6 +359,7 @@ int brg_metrics_text(const cJSON *status, const struct brg_metrics *m,
                "Time since the coordinator started.", number(status, "uptime_s"));
         put_members(out, status);
         if (m != NULL) put_open_run(out, list(status, "open"), m);
+        put_stages(out, list(list(status, "open"), "line"));
         put_workers(out, status);
     }
     if (m != NULL) put_counts(out, m);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/shell/line.h"
 #include "coordinator/shell/metrics.h"
 #include "coordinator/shell/service_private.h"
 
@@ -99,7 +100,35 @@ static void metrics_kinds__all_notes_have_a_name(void **state) {
         assert_true(brg_metrics_kind(k)[0] != '\0');
     }
     assert_string_equal(brg_metrics_kind(BRG_EVENT_CODE), "code");
+    assert_string_equal(brg_metrics_kind(BRG_EVENT_RECOVERED), "recovered");
+    assert_string_equal(brg_metrics_kind(BRG_EVENT_LINE), "line");
     assert_string_equal(brg_metrics_kind(127), "");
+}
+
+static void metrics_of_a_pipeline__have_its_stages(void **state) {
+    (void)state;
+    const struct brg_metrics m = {.commit_age_s = 2, .events = {[BRG_EVENT_RECOVERED] = 3}};
+    cJSON *status = cJSON_Parse(
+        "{\"open\":{\"run\":1,\"line\":{\"generation\":4,\"committed\":30,\"checkpoint\":20,"
+        "\"recoveries\":{\"shadow\":2,\"checkpoint\":0},\"stages\":["
+        "{\"stage\":0,\"holders\":[{\"worker\":\"a\"}],\"compute_s\":0.5,\"wait_s\":0.25,"
+        "\"bytes_per_token\":512,\"shadow\":{\"worker\":\"b\",\"version\":24},\"parity\":null},"
+        "{\"stage\":1,\"holders\":[],\"compute_s\":0,\"wait_s\":0,\"bytes_per_token\":0,"
+        "\"shadow\":null,\"parity\":{\"worker\":\"a\",\"version\":20}}]}}}");
+    assert_non_null(status);
+    char *text = text_of(status, &m);
+    assert_non_null(strstr(text, "\nbrigade_line_generation 4\n"));
+    assert_non_null(strstr(text, "\nbrigade_recoveries_total{rung=\"shadow\"} 2\n"));
+    assert_non_null(strstr(text, "\nbrigade_recoveries_total{rung=\"checkpoint\"} 0\n"));
+    assert_non_null(strstr(text, "\nbrigade_stage_holders{stage=\"1\"} 0\n"));
+    assert_non_null(strstr(text, "\nbrigade_stage_compute_seconds{stage=\"0\"} 0.5\n"));
+    assert_non_null(strstr(text, "\nbrigade_stage_sent_bytes_per_token{stage=\"0\"} 512\n"));
+    assert_non_null(strstr(text, "\nbrigade_stage_shadow_age_steps{stage=\"0\"} 6\n"));
+    assert_non_null(strstr(text, "\nbrigade_stage_shadow_age_steps{stage=\"1\"} NaN\n"));
+    assert_non_null(strstr(text, "\nbrigade_stage_parity_age_steps{stage=\"1\"} 10\n"));
+    assert_non_null(strstr(text, "brigade_events_total{kind=\"recovered\"} 3\n"));
+    free(text);
+    cJSON_Delete(status);
 }
 
 int main(void) {
@@ -108,6 +137,7 @@ int main(void) {
         cmocka_unit_test(metrics_status__becomes_figures),
         cmocka_unit_test(metrics_histogram__is_cumulative_and_complete),
         cmocka_unit_test(metrics_many_workers__series_are_bounded),
+        cmocka_unit_test(metrics_of_a_pipeline__have_its_stages),
         cmocka_unit_test(metrics_kinds__all_notes_have_a_name),
     };
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL) != 0;
