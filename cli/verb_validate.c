@@ -24,7 +24,8 @@ static const struct brg_cli_verb verb = {
              "Leaves with 0 if the run can be submitted and with 78 if it cannot.\n",
     .examples = "$ brigade validate run.yaml\n"
                 "$ brigade validate --offline run.yaml     # the data is on another machine\n"
-                "$ brigade validate --json run.yaml | jq .prediction.worker_memory_bytes\n",
+                "$ brigade validate --json run.yaml | jq .prediction.worker_memory_bytes\n"
+                "$ brigade validate --json line.yaml | jq '.stages[0].link_bytes_per_token'\n",
     .arguments_min = 1,
     .arguments_max = 1,
     .flag_count = 2,
@@ -55,6 +56,29 @@ static void add_prediction(const struct brg_run_config *config, cJSON *root) {
     add_number(o, "steps_in_all", brg_run_config_steps(config));
 }
 
+/* Of a pipeline: each stage, its link to the next and what is sent to who keeps it. */
+static void add_stages(const struct brg_run_config *config, cJSON *root) {
+    if (config->kind != BRG_RUN_KIND_PIPELINE) return;
+    cJSON *stages = cJSON_AddArrayToObject(root, "stages");
+    for (uint32_t i = 0; i < config->pipeline.stages; i++) {
+        struct brg_stage_prediction p;
+        cJSON *o = cJSON_CreateObject();
+        brg_run_config_predict_stage(config, i, &p);
+        add_number(o, "stage", i);
+        add_number(o, "first_layer", p.first_layer);
+        add_number(o, "layers", p.layers);
+        add_number(o, "parameters", p.parameters);
+        add_number(o, "memory_bytes", p.memory_bytes);
+        add_number(o, "boundary_bytes", p.boundary_bytes);
+        add_number(o, "link_bytes_per_step", p.link_bytes);
+        (void)cJSON_AddNumberToObject(o, "link_bytes_per_token", p.bytes_per_token);
+        add_number(o, "shadow_bytes_per_step", p.shadow_bytes);
+        add_number(o, "parity_bytes_per_step", p.parity_bytes);
+        add_number(o, "checkpoint_bytes", p.checkpoint_bytes);
+        cJSON_AddItemToArray(stages, o);
+    }
+}
+
 static void add_data(const struct brg_run_data *data, cJSON *root) {
     char hex[BRG_DIGEST_HEX_BYTES];
     if (!data->is_known) return;
@@ -82,6 +106,7 @@ static int print_json(const char *path, int is_valid, const struct brg_run_confi
         (void)cJSON_AddStringToObject(root, "run", config->name);
         add_data(data, root);
         add_prediction(config, root);
+        add_stages(config, root);
     }
     int rc = brg_json_print(root, stdout);
     cJSON_Delete(root);
