@@ -1,6 +1,5 @@
 #include "recovery/state.h"
 
-#include <math.h>
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -48,7 +47,7 @@ int brg_state_read_header(const void *blob, uint64_t size_bytes, struct brg_stat
     const uint32_t all = BRG_STATE_WEIGHTS | BRG_STATE_MOMENTS;
     if (memcmp(w.magic, magic, sizeof magic) != 0 || w.zero != 0 || w.kinds == 0 ||
         (w.kinds & ~all) != 0 || w.params == 0 || w.params > BRG_STATE_PARAMS_MAX ||
-        w.lr_version > w.version || !isfinite(w.lr_factor) || !(w.lr_factor > 0)) {
+        w.lr_version > w.version || !(w.lr_factor > 0) || !(w.lr_factor <= BRG_STATE_FACTOR_MAX)) {
         return BRG_EPROTO;
     }
     *h = (struct brg_state_header){.version = w.version,

@@ -18,6 +18,7 @@
 
 #define BRG_STATE_HEADER_BYTES 64u
 #define BRG_STATE_PARAMS_MAX (UINT64_C(1) << 34)
+#define BRG_STATE_FACTOR_MAX 1e6
 
 enum brg_state_kind { BRG_STATE_WEIGHTS = 1u, BRG_STATE_MOMENTS = 2u }; /* bits of kinds */
 
@@ -25,7 +26,7 @@ struct brg_state_header {
     uint64_t version; /* after this step; of a shadow, its oldest slice's */
     uint64_t lineage;
     uint64_t own_step;   /* steps since the moments were zero */
-    double lr_factor;    /* finite, > 0 */
+    double lr_factor;    /* > 0, at most BRG_STATE_FACTOR_MAX */
     uint64_t lr_version; /* when it was in force, <= version */
     uint64_t params;     /* of the stage, 1 .. BRG_STATE_PARAMS_MAX */
     uint32_t kinds;      /* bits of enum brg_state_kind, not 0 */

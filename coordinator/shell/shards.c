@@ -1,7 +1,6 @@
 /* Writing a sharded checkpoint; the files of its folder. */
 #include "coordinator/shell/shards.h"
 
-#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -108,8 +107,7 @@ static int check_state(const struct brg_shards_writer *w, uint32_t stage, const 
         return brg_why_set(why, BRG_EPROTO, "stage %u: what came is no state of a stage", stage);
     const uint64_t wanted = brg_state_bytes(out->params, a->moments * out->params, kinds);
     if (h.version != a->step || h.params != out->params || h.kinds != kinds ||
-        size_bytes != wanted || h.lr_version > h.version || !isfinite(h.lr_factor) ||
-        !(h.lr_factor > 0)) {
+        size_bytes != wanted) {
         return brg_why_set(why, BRG_EPROTO,
                            "stage %u: %llu bytes of version %llu came, where %llu bytes of version "
                            "%llu were asked for",

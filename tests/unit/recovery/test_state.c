@@ -67,6 +67,8 @@ static void state_header_out_of_range__is_refused(void **state) {
     must_refuse(&h);
     h.lr_factor = 0;
     must_refuse(&h);
+    h.lr_factor = (double)INFINITY;
+    must_refuse(&h);
 }
 
 static void state_header_that_is_damaged__is_refused(void **state) {
