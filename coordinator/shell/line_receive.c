@@ -64,9 +64,13 @@ static int on_evaluated(struct brg_service *s) {
         return BRG_OK;
     const double loss = e->loss_sum / (double)e->count;
     if (e->id == (BRG_LINE_PROBE | e->generation)) {
+        char before[64] = "";
+        if (!isnan(model->held_out_loss))
+            (void)snprintf(before, sizeof before, ", %.4f at step %llu", model->held_out_loss,
+                           (unsigned long long)model->held_out_step);
         brg_service_event(s, BRG_EVENT_LINE, e->run, BRG_NOBODY,
-                          "held-out loss %.4f after the recovery at step %llu, %.4f before", loss,
-                          (unsigned long long)e->version, model->held_out_loss);
+                          "held-out loss after the recovery at step %llu: %.4f%s",
+                          (unsigned long long)e->version, loss, before);
         return BRG_OK;
     }
     struct brg_service_held_out *p = &s->held_out[s->held_out_count++ % BRG_HELD_OUT_POINTS_MAX];
