@@ -186,7 +186,7 @@ enum brg_coord_action_type {
     BRG_ACT_LINE_STOP, /* run; code: BRG_RUN_PAUSED or _STOPPED; a pipeline is to stand still after
                         * the step in flight; answered by LINE_DONE */
     BRG_ACT_ROUND,     /* run, round: it has ended; rounds.log tells of it until the machine's next
-                        * step, so whoever wants it takes it before that and not at the turn's end */
+                        * step, so whoever wants it takes it before, not at the turn's end */
     BRG_ACT_SWITCHED,  /* run: the code that SWITCH brought is in force; what comes before this in
                         * the turn is of the one before, which is not used after this any more */
     BRG_ACT_ARM,       /* TICK is wanted at at_ns; replaces the timer before it */

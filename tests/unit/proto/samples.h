@@ -7,10 +7,16 @@
 #include "proto/wire.h"
 
 static const uint32_t sample_types[] = {
-    BRG_MSG_HELLO,   BRG_MSG_BEAT,    BRG_MSG_DONE,      BRG_MSG_DRAIN,   BRG_MSG_BYE,
-    BRG_MSG_FAULT,   BRG_MSG_ATTACH,  BRG_MSG_GET,       BRG_MSG_PART,    BRG_MSG_GONE,
-    BRG_MSG_WELCOME, BRG_MSG_REFUSED, BRG_MSG_REHELLO,   BRG_MSG_RUN,     BRG_MSG_TASK,
-    BRG_MSG_COMMIT,  BRG_MSG_RELEASE, BRG_MSG_DRAIN_ACK, BRG_MSG_OPERATE, BRG_MSG_OPERATE_REPLY,
+    BRG_MSG_HELLO,       BRG_MSG_BEAT,         BRG_MSG_DONE,         BRG_MSG_DRAIN,
+    BRG_MSG_BYE,         BRG_MSG_FAULT,        BRG_MSG_ATTACH,       BRG_MSG_GET,
+    BRG_MSG_PART,        BRG_MSG_GONE,         BRG_MSG_WELCOME,      BRG_MSG_REFUSED,
+    BRG_MSG_REHELLO,     BRG_MSG_RUN,          BRG_MSG_TASK,         BRG_MSG_COMMIT,
+    BRG_MSG_RELEASE,     BRG_MSG_DRAIN_ACK,    BRG_MSG_OPERATE,      BRG_MSG_OPERATE_REPLY,
+    BRG_MSG_AT_RISK,     BRG_MSG_DRAIN_CANCEL, BRG_MSG_HOLDING,      BRG_MSG_PLACED,
+    BRG_MSG_READY,       BRG_MSG_LOST_PEER,    BRG_MSG_FETCH_FAILED, BRG_MSG_LEARNED,
+    BRG_MSG_KEPT,        BRG_MSG_EVALUATED,    BRG_MSG_PLACE,        BRG_MSG_START,
+    BRG_MSG_STEP_COMMIT, BRG_MSG_UNSEAT,       BRG_MSG_LEARN,        BRG_MSG_RELAY_TO,
+    BRG_MSG_CHOOSE,      BRG_MSG_SAVE,
 };
 #define SAMPLE_COUNT ((uint32_t)(sizeof sample_types / sizeof sample_types[0]))
 
@@ -71,6 +77,8 @@ static inline void sample_run(struct brg_msg_run *r) {
     r->data_seeds[2] = 9; /* 0 in between is a seed like any other */
 }
 
+#include "samples_line.h"
+
 static inline void sample_worker(struct brg_msg *m) {
     switch (m->type) {
     case BRG_MSG_HELLO:
@@ -108,6 +116,11 @@ static inline void sample_worker(struct brg_msg *m) {
         brg_text_set(m->drain.reason, "the instance is reclaimed");
         m->drain.deadline_ms = 25000;
         break;
+    case BRG_MSG_AT_RISK:
+        brg_text_set(m->at_risk.text, "the provider asks for the machine");
+        m->at_risk.until_ms = 120000;
+        break;
+    case BRG_MSG_DRAIN_CANCEL: break; /* carries nothing */
     case BRG_MSG_BYE: brg_text_set(m->bye.reason, "drained"); break;
     default:
         m->fault.run = 7;
@@ -185,7 +198,9 @@ static inline void sample(uint32_t type, struct brg_msg *m) {
     m->type = type;
     m->protocol = BRG_PROTOCOL;
     m->epoch = UINT64_C(0x0102030405060708);
-    if (type < BRG_MSG_ATTACH) {
+    if (type >= BRG_MSG_HOLDING) {
+        sample_line(m);
+    } else if (type < BRG_MSG_ATTACH) {
         sample_worker(m);
     } else if (type < BRG_MSG_WELCOME) {
         sample_bulk(m);

@@ -19,14 +19,20 @@ static struct brg_msg sent, got;
 static uint8_t packed[BRG_ENVELOPE_BYTES_MAX];
 static alignas(16) uint8_t scratch[BRG_WIRE_SCRATCH_BYTES];
 
-/* A Get of such an object in `sent`. */
+/* How many indices each kind has. */
+static const uint32_t index_max[] = {[BRG_OBJECT_ACT] = BRG_LINE_ACTS_MAX,
+                                     [BRG_OBJECT_GRAD] = BRG_LINE_MICROBATCHES_MAX,
+                                     [BRG_OBJECT_LANE] = BRG_LINE_LANES_MAX,
+                                     [BRG_OBJECT_STATE] = BRG_STATE_PARTS_MAX};
+
+/* A Get of such an object in `sent`, with its highest index. */
 static struct brg_object *get_of(uint32_t kind) {
     memset(&sent, 0, sizeof sent);
     sent.type = BRG_MSG_GET;
     sent.get.length = 1;
     sent.get.object = (struct brg_object){.kind = kind, .run = 7, .step = 12, .unit = 5};
     if (kind >= BRG_OBJECT_ACT) {
-        sent.get.object.microbatch = BRG_MICROBATCHES_MAX - 1;
+        sent.get.object.microbatch = index_max[kind] - 1;
         sent.get.object.generation = kind == BRG_OBJECT_STATE ? 0 : 9;
     }
     return &sent.get.object;
@@ -64,6 +70,23 @@ static void objects_of_a_pipeline__come_back_as_they_were(void **state) {
     }
 }
 
+static void objects_of_held_out_microbatches__do_not_meet_those_of_the_step(void **state) {
+    (void)state;
+    assert_int_equal(brg_line_eval_index(0, 0), BRG_LINE_MICROBATCHES_MAX);
+    assert_int_equal(brg_line_eval_index(1, 0), brg_line_eval_index(0, BRG_LINE_EVAL_MAX - 1) + 1);
+    assert_int_equal(brg_line_eval_index(BRG_LINE_CANDIDATES_MAX - 1, BRG_LINE_EVAL_MAX - 1),
+                     BRG_LINE_ACTS_MAX - 1);
+    assert_int_equal(BRG_STATE_PART_SLICE_INT8 - BRG_STATE_PART_SLICE, BRG_LINE_EVERY_MAX);
+    assert_int_equal(BRG_STATE_PARTS_MAX, BRG_STATE_PART_SLICE_INT8 + BRG_LINE_EVERY_MAX);
+}
+
+static void objects_of_any_version__are_states(void **state) {
+    (void)state;
+    get_of(BRG_OBJECT_STATE)->step = BRG_VERSION_ANY;
+    assert_int_equal(through(), BRG_OK);
+    assert_true(got.get.object.step == BRG_VERSION_ANY);
+}
+
 static void objects_that_differ_in_any_field__are_not_equal(void **state) {
     (void)state;
     const struct brg_object a = *get_of(BRG_OBJECT_ACT);
@@ -84,9 +107,13 @@ static void objects_out_of_their_ranges__are_refused(void **state) {
     assert_int_equal(through(), BRG_EINVAL);
     get_of(BRG_OBJECT_STATE)->generation = 1;
     assert_int_equal(through(), BRG_EINVAL);
-    get_of(BRG_OBJECT_LANE)->microbatch = BRG_MICROBATCHES_MAX;
+    for (uint32_t kind = BRG_OBJECT_ACT; kind <= BRG_OBJECT_STATE; kind++) {
+        get_of(kind)->microbatch = index_max[kind];
+        assert_int_equal(through(), BRG_EINVAL);
+    }
+    get_of(BRG_OBJECT_ACT)->step = BRG_VERSION_ANY; /* a step is never just any */
     assert_int_equal(through(), BRG_EINVAL);
-    get_of(BRG_OBJECT_LANE)->unit = BRG_STAGES_MAX;
+    get_of(BRG_OBJECT_LANE)->unit = BRG_OBJECT_STAGES_MAX;
     assert_int_equal(through(), BRG_EINVAL);
     get_of(BRG_OBJECT_LANE)->run = 0;
     assert_int_equal(through(), BRG_EINVAL);
@@ -134,6 +161,8 @@ static void zap_replaced_list__lets_in_its_keys_and_no_other(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_of_a_pipeline__come_back_as_they_were),
+        cmocka_unit_test(objects_of_held_out_microbatches__do_not_meet_those_of_the_step),
+        cmocka_unit_test(objects_of_any_version__are_states),
         cmocka_unit_test(objects_that_differ_in_any_field__are_not_equal),
         cmocka_unit_test(objects_out_of_their_ranges__are_refused),
         cmocka_unit_test(zap_replaced_list__lets_in_its_keys_and_no_other),

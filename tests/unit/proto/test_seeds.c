@@ -21,13 +21,16 @@ static void seeds_of_every_message__are_what_is_packed_today(void **state) {
     (void)state;
     static struct brg_msg msg;
     static uint8_t packed[65536];
-    for (uint32_t i = 0; i < SAMPLE_COUNT; i++) {
+    for (uint32_t i = 0; i <= SAMPLE_COUNT; i++) { /* at last a Run of a pipeline */
+        const int is_line = i == SAMPLE_COUNT;
         char path[512];
         size_t size_bytes = 0, stored_bytes = 0;
         uint8_t *stored = NULL;
-        sample(sample_types[i], &msg);
+        sample(is_line ? (uint32_t)BRG_MSG_RUN : sample_types[i], &msg);
+        if (is_line) sample_run_line(&msg.run);
         assert_int_equal(brg_wire_pack(&msg, packed, sizeof packed, &size_bytes), BRG_OK);
-        (void)snprintf(path, sizeof path, "%s/" CORPUS "%s", root, brg_msg_name(msg.type));
+        (void)snprintf(path, sizeof path, "%s/" CORPUS "%s%s", root, brg_msg_name(msg.type),
+                       is_line ? "Line" : "");
         if (do_write) {
             assert_int_equal(brg_file_write_atomic(path, 0644, packed, size_bytes), BRG_OK);
         }

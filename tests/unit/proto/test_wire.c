@@ -665,11 +665,11 @@ static void wire_other_protocol_version__can_still_say_hello_and_refused(void **
 
 static void wire_unknown_body_type__is_refused(void **state) {
     (void)state;
-    /* the protocol, then field 50 (no message of ours) holding an empty message */
-    static const uint8_t bytes[] = {0x08, BRG_PROTOCOL, 0x92, 0x03, 0x00};
+    /* the protocol, then field 90 (no message of ours) holding an empty message */
+    static const uint8_t bytes[] = {0x08, BRG_PROTOCOL, 0xd2, 0x05, 0x00};
     memcpy(packed, bytes, sizeof bytes);
     watch_got();
-    assert_refused(unpack(sizeof bytes), "field 50");
+    assert_refused(unpack(sizeof bytes), "field 90");
 }
 
 static void wire_cut_or_foreign_bytes__are_refused(void **state) {
