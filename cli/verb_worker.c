@@ -44,6 +44,16 @@ static const struct brg_cli_flag flags[] = {
      .traits = BRG_CLI_ENV,
      .text = "The most memory for parameters, gradients and data, such as 8GiB. Default: three "
              "quarters of the machine's."},
+    {.name = "listen",
+     .value = "HOST:PORT",
+     .traits = BRG_CLI_ENV,
+     .text = "Where the other workers of a pipeline may dial this one. Without it what they send "
+             "each other goes through the coordinator. Only those of the same pipeline get in."},
+    {.name = "announce",
+     .value = "HOST:PORT",
+     .traits = BRG_CLI_ENV,
+     .text = "The address by which others reach --listen, where it is another one: behind NAT or "
+             "in a container."},
     {.name = "drain-timeout",
      .value = "DURATION",
      .fallback = "25s",
@@ -81,7 +91,8 @@ static const struct brg_cli_verb verb = {
     .summary = "work for a coordinator on this machine",
     .about =
         "Joins the coordinator at URL and computes what it is given, until it is told to\n"
-        "stop. It only dials out and needs no open port. If the coordinator goes away it\n"
+        "stop. It only dials out and needs no open port (but see --listen). If the coordinator "
+        "goes away it\n"
         "keeps calling, and says every 10 seconds what it tried. It may be killed at any\n"
         "time: started again with the same --state it is the same worker.\n"
         "\n"
@@ -207,6 +218,10 @@ static int read_options(const struct brg_cli_args *args, struct brg_worker_optio
     options->threads = (uint32_t)threads;
     options->state_dir = brg_cli_value(args, "state");
     options->name = brg_cli_value(args, "name");
+    options->listen = brg_cli_value(args, "listen");
+    options->announce = brg_cli_value(args, "announce");
+    if (options->announce != NULL && options->listen == NULL && rc == BRG_CLI_GO)
+        rc = brg_cli_wrong(&verb, "--announce is of no use without --listen HOST:PORT");
     options->version = BRG_VERSION;
     return rc;
 }

@@ -96,7 +96,7 @@ static void on_opened(struct brg_service *s, struct brg_shell_job *job) {
                  "open");
     const int rc = brg_service_feed(s, &ev);
     BRG_ASSERT(rc == BRG_OK);
-    brg_line_begin(s);
+    brg_line_go(s);
 }
 
 static void on_verified(struct brg_service *s, struct brg_shell_job *job) {

@@ -67,7 +67,7 @@ int brg_line_open(struct brg_service *s, struct brg_why *why) {
     return brg_line_restore(s, why);
 }
 
-void brg_line_begin(struct brg_service *s) {
+void brg_line_go(struct brg_service *s) {
     if (s->line == NULL || s->line->is_begun) return;
     s->line->is_begun = 1;
     (void)!brg_line_feed(s, &s->line->open);

@@ -63,7 +63,7 @@ uint64_t brg_line_recorded(struct brg_service *s, uint64_t run);
  * on record is of no use any more: another number of stages, or an end that is in no file.
  * errors: BRG_ECORRUPT the record cannot be read */
 BRG_CHECK int brg_line_open(struct brg_service *s, struct brg_why *why);
-void brg_line_begin(struct brg_service *s); /* once the coordinator's machine has it open */
+void brg_line_go(struct brg_service *s); /* once the coordinator's machine has it open */
 void brg_line_close(struct brg_service *s);
 
 /* brg_line_control - what a member said on its control connection. errors: BRG_EPROTO */

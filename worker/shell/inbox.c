@@ -74,6 +74,7 @@ static void on_run(struct brg_shell *s) {
                                                 .run = s->in.run.run,
                                                 .models = s->run.setup.models,
                                                 .has_data = has_data});
+    brg_seat_take_run(s, &s->in.run);
 }
 
 static void on_control(struct brg_shell *s) {
@@ -94,11 +95,14 @@ static void on_control(struct brg_shell *s) {
         brg_shell_feed(s, (struct brg_worker_event){
                               .type = BRG_WEV_RELEASE, .epoch = epoch, .run = s->in.release.run});
         if (s->core.run == 0) brg_shell_close_run(s);
+        brg_seat_release(s, s->in.release.run);
         break;
     case BRG_MSG_DRAIN_ACK:
         brg_shell_feed(s, (struct brg_worker_event){.type = BRG_WEV_DRAIN_ACK, .epoch = epoch});
         break;
-    default: refuse(s, "control"); break;
+    default:
+        if (!brg_seat_on_message(s)) refuse(s, "control");
+        break;
     }
 }
 
@@ -129,6 +133,9 @@ static void on_gone(struct brg_shell *s) {
 }
 
 static void on_bulk(struct brg_shell *s, const struct brg_inbound *in) {
+    const struct brg_bytes none = {.data = NULL};
+    const int is_part = s->in.type == BRG_MSG_PART && s->in.tensor_count == 1;
+    if (brg_seat_on_bulk(s, is_part ? brg_frame_bytes(&in->frames[1]) : none)) return;
     switch (s->in.type) {
     case BRG_MSG_GET: on_get(s); break;
     case BRG_MSG_PART:

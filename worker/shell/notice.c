@@ -52,6 +52,7 @@ void brg_shell_watch_sockets(struct brg_shell *s) {
     while (brg_socket_event(s->bulk, &event) == BRG_OK) {
         if (event.type != BRG_SOCKET_READY) continue;
         brg_fetch_reconnected(&s->data_fetch, s->now_ns);
+        brg_fetch_reconnected(&s->seat.files, s->now_ns);
         for (uint32_t i = 0; i < BRG_SHELL_PARAMS_MAX; i++)
             brg_fetch_reconnected(&s->params[i].fetch, s->now_ns);
     }

@@ -29,6 +29,7 @@
 #define FAREWELL_NS (100 * BRG_NS_PER_MS)
 /* An action may lead to an event, which leads to actions; no chain is longer. */
 #define FEEDS_MAX 64u
+#define OWN_WAITS 5u /* sockets and descriptors that are not the seat's */
 
 static uint64_t clock_ns(clockid_t clock) {
     struct timespec t;
@@ -143,15 +144,16 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 }
 
 static void sleep_until(struct brg_shell *s, uint64_t at_ns) {
-    struct brg_wait items[] = {
+    struct brg_wait items[OWN_WAITS + BRG_SEAT_SOCKETS_MAX] = {
         {.socket = s->control}, {.socket = s->bulk},          {.fd = brg_compute_fd(s->compute)},
         {.fd = s->signal_fd},   {.fd = brg_spot_fd(s->spot)},
     };
+    const uint32_t count = OWN_WAITS + brg_seat_sockets(s, items + OWN_WAITS, BRG_SEAT_SOCKETS_MAX);
     const uint64_t left_ns = at_ns > s->now_ns ? at_ns - s->now_ns : 0;
     /* Rounded up: a timer that is not quite due would spin the loop. */
     uint64_t left_ms = (left_ns + BRG_NS_PER_MS - 1) / BRG_NS_PER_MS;
     if (left_ms > SLEEP_MAX_MS) left_ms = SLEEP_MAX_MS; /* the sockets' events have no descriptor */
-    if (brg_transport_wait(items, sizeof items / sizeof *items, (uint32_t)left_ms) != BRG_OK) {
+    if (brg_transport_wait(items, count, (uint32_t)left_ms) != BRG_OK) {
         (void)brg_why_set(s->why, BRG_EIO, "a socket or descriptor broke: %s; start again",
                           strerror(errno));
         brg_shell_leave(s, BRG_EXIT_TEMPORARY);
@@ -175,6 +177,7 @@ static void turn(struct brg_shell *s) {
     brg_shell_receive(s);
     brg_shell_on_answers(s);
     work_off(s);
+    if (!s->is_over) brg_seat_turn(s);
     if (!s->is_over) take_signals(s);
     if (!s->is_over) brg_shell_spot_take(s);
     brg_shell_watch_sockets(s);
@@ -186,7 +189,7 @@ static void turn(struct brg_shell *s) {
     if (s->is_over) return;
     uint64_t at_ns =
         earlier(earlier(s->arm_ns, s->hello_again_ns), earlier(notice_ns, patience_ns));
-    sleep_until(s, earlier(at_ns, fetch_ns(s)));
+    sleep_until(s, earlier(earlier(at_ns, brg_seat_wake_ns(s)), fetch_ns(s)));
 }
 
 /* ---- start and end ---- */
@@ -259,6 +262,7 @@ static int open_shell(struct brg_shell *s, struct brg_why *why) {
         rc = brg_shell_spot_start(s, why); /* its thread has the signals blocked, too */
     if (rc == BRG_OK) rc = open_compute(s, why);
     if (rc == BRG_OK) rc = open_sockets(s, why);
+    if (rc == BRG_OK) rc = brg_seat_open(s, why);
     if (rc != BRG_OK) return rc;
     /* Up to half a period apart, so that workers that lost the same coordinator do not call in
      * step; the session is different for each. */
@@ -274,6 +278,7 @@ static int open_shell(struct brg_shell *s, struct brg_why *why) {
 static void close_shell(struct brg_shell *s) {
     brg_spot_stop(&s->spot);
     brg_compute_destroy(&s->compute); /* first: it works on the buffers below */
+    brg_seat_close(s);
     brg_fetch_drop(&s->data_fetch);
     brg_shell_drop_shares(s, UINT64_MAX);
     brg_shell_drop_params(s, UINT64_MAX);

@@ -26,6 +26,8 @@ struct brg_worker_options {
     uint64_t give_up_ns;         /* not attached for this long: leave; 0: never */
     uint64_t memory_bytes;       /* for tensors and data; 0: three quarters of the machine's */
     uint32_t threads;            /* that compute, 1 .. BRG_LANES_MAX */
+    const char *listen;   /* HOST:PORT for other workers of a pipeline; NULL: none may dial */
+    const char *announce; /* HOST:PORT as they dial it; NULL: as listened on */
 };
 
 /* brg_worker_process_run - works until there is a reason to leave.

@@ -19,6 +19,7 @@
 #include "proto/transport.h"
 #include "worker/core/worker.h"
 #include "worker/shell/compute.h"
+#include "worker/shell/line.h"
 #include "worker/shell/process.h"
 #include "worker/shell/statedir.h"
 
@@ -113,6 +114,7 @@ struct brg_shell {
     struct brg_proof seen; /* the highest commit we hold proof of */
 
     struct brg_shell_run run;
+    struct brg_line_seat seat;                       /* in a pipeline */
     struct brg_msg_task offered;                     /* the message just received; run 0: none */
     struct brg_msg_task tasks[BRG_WORKER_TASKS_MAX]; /* recipes of its queue; run 0: free place */
     struct brg_shell_params params[BRG_SHELL_PARAMS_MAX];
