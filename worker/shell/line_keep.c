@@ -34,7 +34,7 @@ static void offer_passing(struct brg_shell *s, const struct brg_object *object,
         memmove(seat->offered, seat->offered + 1, seat->offered_count * sizeof *seat->offered);
     }
     seat->offered[seat->offered_count++] = *object;
-    brg_peers_withdraw(seat->peers, object, "it is made anew");
+    brg_peers_retract(seat->peers, object);
     brg_seat_offer(s, object, *bytes);
     *bytes = NULL;
 }
@@ -213,7 +213,7 @@ static void edges_arrived(struct brg_shell *s, struct brg_peer_result *r) {
         }
         const struct brg_object any =
             state_of(seat, k->stage, BRG_VERSION_ANY, BRG_STATE_PART_EDGES);
-        brg_peers_withdraw(seat->peers, &any, "a newer version is kept");
+        brg_peers_retract(seat->peers, &any);
         brg_seat_offer(s, &any, r->buffer);
         r->buffer = NULL;
         k->oldest = k->next++;
@@ -296,7 +296,7 @@ void brg_seat_keep_answer(struct brg_shell *s, struct brg_engine_answer *a) {
     }
     const struct brg_object object =
         state_of(seat, a->stage, BRG_VERSION_ANY, BRG_STATE_PART_SHADOW);
-    brg_peers_withdraw(seat->peers, &object, "it is made anew");
+    brg_peers_retract(seat->peers, &object);
     brg_seat_offer(s, &object, a->out[0]);
     a->out[0] = NULL;
 }

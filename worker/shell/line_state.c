@@ -325,7 +325,7 @@ static void frozen(struct brg_shell *s, struct brg_engine_answer *a) {
     if (a->tag == BRG_SEAT_FOR_EDGES) part = BRG_STATE_PART_EDGES;
     if (a->tag == BRG_SEAT_FOR_LEARNER) version = BRG_VERSION_ANY;
     const struct brg_object object = state_of(seat, a->stage, version, part);
-    brg_peers_withdraw(seat->peers, &object, "it is made anew");
+    brg_peers_retract(seat->peers, &object);
     if (part == BRG_STATE_PART_EDGES) {
         brg_seat_keep_answer(s, a);
         return;

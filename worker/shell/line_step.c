@@ -162,7 +162,7 @@ static void show_gradient(struct brg_shell *s, struct brg_engine_answer *a) {
         old.step = a->step - BRG_SEAT_GRADIENTS_MAX;
         brg_peers_withdraw(seat->peers, &old, "that step is over");
     }
-    brg_peers_withdraw(seat->peers, &object, "it was made anew"); /* in another generation */
+    brg_peers_retract(seat->peers, &object); /* of the step before it was aborted */
     brg_seat_offer(s, &object, a->out[0]);
     a->out[0] = NULL;
 }

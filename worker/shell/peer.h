@@ -129,6 +129,9 @@ BRG_CHECK int brg_peers_offer(struct brg_peers *p, struct brg_source *source, ui
 /* brg_peers_withdraw - it is not held any more; who asks for it is told Gone, with `text`. */
 void brg_peers_withdraw(struct brg_peers *p, const struct brg_object *object, const char *text);
 
+/* brg_peers_retract - the same before it is offered anew: Gets that wait for it go on waiting. */
+void brg_peers_retract(struct brg_peers *p, const struct brg_object *object);
+
 /* brg_peers_floor - objects of steps below `step` will not be wanted or made any more: dropped, and
  * Gone for who asks. States are not touched. asserts: it never falls within a generation */
 void brg_peers_floor(struct brg_peers *p, uint64_t step);

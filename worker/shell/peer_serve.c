@@ -172,6 +172,11 @@ int brg_peers_offer(struct brg_peers *p, struct brg_source *source, uint64_t now
     return BRG_OK;
 }
 
+void brg_peers_retract(struct brg_peers *p, const struct brg_object *object) {
+    struct brg_source *s = find_object(p, object);
+    if (s != NULL) drop_object(p, s);
+}
+
 void brg_peers_withdraw(struct brg_peers *p, const struct brg_object *object, const char *text) {
     struct brg_source *s = find_object(p, object);
     if (s != NULL) drop_object(p, s);
