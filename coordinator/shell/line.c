@@ -32,6 +32,7 @@ static void make_plan(const struct brg_service *s, struct brg_pipe_plan *plan) {
                                    .lanes = c->pipeline.lanes,
                                    .microbatches = c->pipeline.microbatches,
                                    .relay = 1,
+                                   .edges_copied = c->pipeline.stages > 1,
                                    .swap_percent = SWAP_PERCENT,
                                    .ladder = c->recovery.ladder};
     if (plan->checkpoint_every == 0) plan->checkpoint_every = CHECKPOINT_FIRST;

@@ -63,7 +63,7 @@ the_coordinator c
 line_workers 8 listen
 
 # ---- the default ladder ----
-begin default 6 240 'recovery: {shadow_every: 5}'
+begin default 6 800 'recovery: {shadow_every: 5}'
 lose "one in the middle" 3
 by shadow 1
 lose "the first" 0
@@ -78,21 +78,20 @@ stop "$coordinator" KILL
 the_coordinator c
 until_step 40 default $((at + apart))
 echo "default: coordinator killed at step $at; it goes on"
-ends 240
+ends 800
 
 # ---- neighbours alone ----
-begin neighbours 6 120 'recovery: {ladder: [neighbours]}'
+begin neighbours 6 500 'recovery: {ladder: [neighbours]}'
 lose "one in the middle" 2
 by neighbours 1
 lose "the first" 0
 by neighbours 1
 lose "the last" 5
 by neighbours 1
-ends 120
+ends 500
 
-# ---- parity, and the checkpoint where two of a group are gone ----
-begin parity 6 120 'recovery: {ladder: [parity, checkpoint], parity_group: 3, shadow_every: 5}' \
-    'checkpoint: {every: 10, keep: 2}'
+# ---- files alone: all stages go back to the newest checkpoint ----
+begin files 6 400 'recovery: {ladder: [checkpoint]}' 'checkpoint: {every: 10, keep: 2}'
 lose "one in the middle" 4
-by parity 1
-ends 120
+by checkpoint 1
+ends 400
