@@ -80,6 +80,12 @@ static int open_run(struct brg_shell_job *job) {
     return rc;
 }
 
+static int eval(struct brg_shell_job *job) {
+    if (job->run->config.run.kind == BRG_RUN_KIND_PIPELINE)
+        return brg_openrun_eval_files(job->run, job->step, job->eval.samples, &job->eval.sums);
+    return brg_openrun_eval(job->run, job->eval.model, job->eval.samples, &job->eval.sums);
+}
+
 static void carry_out(struct brg_shell_job *job) {
     const uint64_t from_ns = cpu_now_ns();
     switch ((enum brg_job_type)job->type) {
@@ -96,9 +102,7 @@ static void carry_out(struct brg_shell_job *job) {
         break;
     case BRG_JOB_TRUNCATE: job->rc = brg_openrun_truncate(job->run, job->step, &job->why); break;
     case BRG_JOB_CLOSE: brg_openrun_close(&job->run); break;
-    case BRG_JOB_EVAL:
-        job->rc = brg_openrun_eval(job->run, job->eval.model, job->eval.samples, &job->eval.sums);
-        break;
+    case BRG_JOB_EVAL: job->rc = eval(job); break;
     case BRG_JOB_SNAPSHOT:
         job->rc = brg_openrun_snapshot(job->run, job->snapshot.model, job->snapshot.path,
                                        &job->snapshot.step, &job->why);

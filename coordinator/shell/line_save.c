@@ -203,12 +203,25 @@ static void on_put(struct brg_service *s, int rc, struct brg_line_work *w,
     brg_line_give(s, next);
 }
 
+/* The held-out loss is that of files: nobody holds the whole model. */
+static void give_eval(struct brg_service *s, uint64_t step) {
+    const struct brg_run_eval *eval = &s->run->config.run.eval;
+    if (eval->every_steps == 0 || s->run->sampler.held_samples == 0) return;
+    struct brg_shell_job *job = brg_job_new(BRG_JOB_EVAL);
+    job->run = s->run;
+    job->run_id = s->run->config.id;
+    job->step = step;
+    job->eval.samples = eval->samples;
+    brg_jobs_give(s->jobs, job);
+}
+
 static void on_finished(struct brg_service *s, const struct brg_line_work *w) {
     struct brg_line_save *save = &s->line->save;
     if (save->step != w->step) return;
     struct brg_pipe_event ev = {
         .type = BRG_PEV_CHECKPOINTED, .step = save->step, .generation = save->generation};
     s->line->save_ns = s->now_ns - save->began_ns;
+    give_eval(s, w->step);
     brg_line_save_drop(s);
     (void)!brg_line_feed(s, &ev);
 }

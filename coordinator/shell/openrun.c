@@ -498,9 +498,8 @@ int brg_openrun_truncate(struct brg_openrun *run, uint64_t step, struct brg_why 
 
 /* ---- evaluation ---- */
 
-int brg_openrun_eval(const struct brg_openrun *run, uint32_t index, uint64_t samples,
-                     struct brg_model_sums *sums) {
-    BRG_ASSERT(index < model_count(run));
+static int eval_on(const struct brg_openrun *run, const float *params, uint64_t samples,
+                   struct brg_model_sums *sums) {
     const struct brg_model_spec *model = &run->config.run.model;
     const struct brg_sampler *s = &run->sampler;
     const size_t bytes = brg_model_workspace_bytes(model, EVAL_SAMPLES);
@@ -525,10 +524,33 @@ int brg_openrun_eval(const struct brg_openrun *run, uint32_t index, uint64_t sam
         const uint64_t left = samples - first;
         const uint32_t count = left < EVAL_SAMPLES ? (uint32_t)left : EVAL_SAMPLES;
         brg_sample_held(s, first, count, &buffer, &batch);
-        rc = brg_model_loss(w, run->models[index].params->data, &batch, sums);
+        rc = brg_model_loss(w, params, &batch, sums);
     }
 out:
     brg_buffer_release(inputs);
     brg_buffer_release(memory);
+    return rc;
+}
+
+int brg_openrun_eval(const struct brg_openrun *run, uint32_t index, uint64_t samples,
+                     struct brg_model_sums *sums) {
+    BRG_ASSERT(index < model_count(run));
+    return eval_on(run, run->models[index].params->data, samples, sums);
+}
+
+int brg_openrun_eval_files(const struct brg_openrun *run, uint64_t step, uint64_t samples,
+                           struct brg_model_sums *sums) {
+    struct brg_shards *s = NULL;
+    struct brg_buffer *params = NULL;
+    int rc = brg_shards_open(run->checkpoint_dir, &run->config.run.model, run->config.id, step, &s,
+                             NULL);
+    if (rc == BRG_OK)
+        rc = brg_pool_get(run->config.pool, run->param_count * sizeof(float), &params);
+    if (rc == BRG_OK) {
+        brg_shards_params(s, params->data);
+        rc = eval_on(run, params->data, samples, sums);
+    }
+    brg_buffer_release(params);
+    brg_shards_close(&s);
     return rc;
 }

@@ -139,6 +139,11 @@ BRG_CHECK int brg_openrun_truncate(struct brg_openrun *run, uint64_t step, struc
 BRG_CHECK int brg_openrun_eval(const struct brg_openrun *run, uint32_t model, uint64_t samples,
                                struct brg_model_sums *sums);
 
+/* brg_openrun_eval_files - the same of a pipeline, from its checkpoint of `step`: nobody here holds
+ * its parameters. errors: as brg_shards_open; BRG_ENOMEM */
+BRG_CHECK int brg_openrun_eval_files(const struct brg_openrun *run, uint64_t step, uint64_t samples,
+                                     struct brg_model_sums *sums);
+
 /* brg_openrun_task_chunks - samples or tokens that `chunk` holds. shared. */
 uint64_t brg_openrun_chunk_targets(const struct brg_openrun *run, uint32_t chunk);
 
