@@ -34,7 +34,7 @@ struct brg_scheme_ops {
     int (*decode)(const struct brg_scheme *s, const struct brg_bits *available, double *weights);
 };
 
-extern const struct brg_scheme_ops brg_frc_ops; /* NONE and SPECULATIVE too: groups of one */
+extern const struct brg_scheme_ops brg_frc_ops;    /* NONE and SPECULATIVE too: groups of one */
 extern const struct brg_scheme_ops brg_cyclic_ops; /* DCT too: another matrix */
 extern const struct brg_scheme_ops brg_sr_sgc_ops;
 extern const struct brg_scheme_ops brg_m_sgc_ops;

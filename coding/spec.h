@@ -52,8 +52,8 @@ struct brg_code_spec {
     uint32_t n;      /* positions, 1 .. BRG_CODE_WORKERS_MAX */
     uint32_t s;      /* stragglers tolerated, 0 .. n-1 */
     uint32_t chunks; /* of the batch, at least one a unit, at most BRG_CODE_CHUNKS_MAX; a multiple
-                        of n for CYCLIC, DCT and SR_SGC over cyclic, of n (b + (w-1)(lambda+1)) for M_SGC
-                        with lambda < n */
+                        of n for CYCLIC, DCT and SR_SGC over cyclic, of n (b + (w-1)(lambda+1)) for
+                        M_SGC with lambda < n */
     uint32_t policy; /* enum brg_policy */
     uint32_t mu_ppm; /* mu in millionths, so that the machines need no floating point */
     uint64_t seed;   /* of the random matrix of cyclic codes */
