@@ -479,6 +479,9 @@ uint64_t brg_seat_wake_ns(const struct brg_shell *s) {
     const uint64_t files_ns = brg_fetch_wake_ns(&seat->files);
     if (peers_ns < at_ns) at_ns = peers_ns;
     if (files_ns > s->now_ns && files_ns < at_ns) at_ns = files_ns;
+    if (brg_fetch_is_active(&seat->files) && seat->files.here_bytes == 0 &&
+        seat->files_again_ns < at_ns)
+        at_ns = seat->files_again_ns;
     return at_ns;
 }
 

@@ -86,7 +86,8 @@ struct brg_line_seat {
 
     /* states */
     struct brg_seat_want want;
-    struct brg_fetch files; /* from the coordinator */
+    struct brg_fetch files;  /* from the coordinator */
+    uint64_t files_again_ns; /* asked for again where nothing has come yet */
     struct brg_source saved;
     uint64_t save_step, save_generation; /* 0: none is wanted */
     uint32_t wanted_count;

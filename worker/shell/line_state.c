@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define FIRST_RETRY_NS (200 * BRG_NS_PER_MS)
+
 static struct brg_object state_of(const struct brg_line_seat *seat, uint32_t stage,
                                   uint64_t version, uint32_t part) {
     return (struct brg_object){.kind = BRG_OBJECT_STATE,
@@ -228,6 +230,12 @@ void brg_seat_files_gets(struct brg_shell *s) {
         seat->moved_bytes = stats.received_bytes;
     }
     if (s->core.phase == BRG_WORKER_CALLING) return;
+    /* The first Get makes the coordinator read its files, and is not answered while it does. */
+    if (brg_fetch_is_active(&seat->files) && seat->files.here_bytes == 0 &&
+        s->now_ns >= seat->files_again_ns) {
+        seat->files_again_ns = s->now_ns + FIRST_RETRY_NS;
+        brg_fetch_reconnected(&seat->files, s->now_ns);
+    }
     while (brg_fetch_next_get(&seat->files, s->now_ns, &get)) {
         brg_seat_begin(s, BRG_MSG_GET)->get = get;
         if (brg_socket_send_msg(s->bulk, NULL, &s->out, NULL) != BRG_OK) return;
