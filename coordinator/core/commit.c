@@ -94,6 +94,8 @@ void brg_pipe_start(struct brg_pipeline *p, struct brg_pipe_actions *out) {
     if (saves) start.type = 0;
     p->phase = saves ? BRG_PIPE_SAVING : BRG_PIPE_STEPPING;
     p->again_ns = UINT64_MAX;
+    p->grace_until_ns =
+        p->now_ns; /* all have been here: who goes now is lost, and not yet to come */
     p->look = 1;
     brg_pipe_act(
         out, (struct brg_pipe_action){.type = BRG_PACT_PERSIST_PLACE, .generation = p->generation});

@@ -73,6 +73,7 @@ static void on_open(struct brg_pipeline *p, const struct brg_pipe_event *ev,
     /* Files of the last step may still be missing: its holders have to come back for them. */
     const int has_files = p->checkpoint == p->committed || p->plan.checkpoint_every == 0;
     p->phase = BRG_PIPE_WAITING;
+    p->again_ns = p->now_ns + p->plan.retry_ns;
     if (p->committed >= p->plan.steps && has_files) brg_pipe_finish(p, out);
 }
 
@@ -299,7 +300,7 @@ static void on_checkpointed(struct brg_pipeline *p, const struct brg_pipe_event 
 }
 
 static void on_tick(struct brg_pipeline *p, struct brg_pipe_actions *out) {
-    if (p->phase == BRG_PIPE_WAITING) p->dirty = 1;
+    if (p->phase == BRG_PIPE_WAITING && p->now_ns >= p->again_ns) p->dirty = 1;
     if (p->now_ns >= p->forget_ns) {
         p->forget_ns = UINT64_MAX;
         p->look = 1;
@@ -324,10 +325,6 @@ static void on_tick(struct brg_pipeline *p, struct brg_pipe_actions *out) {
 static void arm(const struct brg_pipeline *p, struct brg_pipe_actions *out) {
     uint64_t at_ns = p->again_ns < p->forget_ns ? p->again_ns : p->forget_ns;
     if (p->learner != BRG_NOBODY && p->learn_until_ns < at_ns) at_ns = p->learn_until_ns;
-    if (p->phase == BRG_PIPE_WAITING) {
-        const uint64_t look_ns = p->now_ns + p->plan.retry_ns;
-        if (look_ns < at_ns) at_ns = look_ns;
-    }
     if (at_ns == UINT64_MAX) return;
     brg_pipe_act(out, (struct brg_pipe_action){.type = BRG_PACT_ARM, .at_ns = at_ns});
 }

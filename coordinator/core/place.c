@@ -215,7 +215,7 @@ static int should_wait(const struct brg_pipeline *p) {
 static void wait_with(struct brg_pipeline *p, uint32_t note, uint32_t stage,
                       struct brg_pipe_actions *out) {
     p->phase = BRG_PIPE_WAITING;
-    p->again_ns = UINT64_MAX;
+    p->again_ns = p->now_ns + p->plan.retry_ns;
     if (p->starved == note) return;
     p->starved = note;
     brg_pipe_note(out, (struct brg_pipe_action){.note = note, .stage = stage});
@@ -253,7 +253,7 @@ void brg_pipe_place(struct brg_pipeline *p, struct brg_pipe_actions *out) {
     p->learner = BRG_NOBODY;
     if (should_wait(p)) {
         p->phase = BRG_PIPE_WAITING;
-        p->again_ns = UINT64_MAX;
+        p->again_ns = p->now_ns + p->plan.retry_ns;
         return;
     }
     uint32_t stage = brg_pipe_seats(p, out);

@@ -479,6 +479,28 @@ static void pipeline_drain_of_who_holds_nothing__may_go_at_once_and_again(void *
     assert_non_null(find(BRG_PACT_SEND_MAY_GO, 7));
 }
 
+/* Seen live: holders that repeat what they said kept the look from ever coming. */
+static void pipeline_waiting__looks_again_in_time_whatever_is_said_meanwhile(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 2, .lanes = 1}, 1);
+    assert_int_equal(p.phase, BRG_PIPE_WAITING);
+    const uint64_t at_ns = find(BRG_PACT_ARM, BRG_NOBODY)->at_ns;
+    assert_int_equal(give((struct brg_pipe_event){.type = BRG_PEV_SPEED, .microbatch_ns = 7}),
+                     BRG_OK);
+    assert_int_equal(find(BRG_PACT_ARM, BRG_NOBODY)->at_ns, at_ns);
+}
+
+static void pipeline_loss_soon_after_the_start__is_not_waited_for(void **state) {
+    (void)state;
+    open_with((struct brg_pipe_plan){.stages = 3, .lanes = 1, .grace_ns = 1000000}, 4);
+    run_steps(2);
+    const uint64_t generation = p.generation;
+    const struct brg_pipe_event gone = {.type = BRG_PEV_GONE, .member = holder(1)};
+    assert_int_equal(give(gone), BRG_OK);
+    assert_int_equal(p.phase, BRG_PIPE_PLACING);
+    assert_int_equal(p.generation, generation + 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_out_of_range__is_refused),
@@ -504,6 +526,8 @@ int main(void) {
         cmocka_unit_test(pipeline_start__names_the_stage_that_came_back_inexactly),
         cmocka_unit_test(pipeline_parity__is_kept_by_a_holder_of_another_group),
         cmocka_unit_test(pipeline_drain_of_who_holds_nothing__may_go_at_once_and_again),
+        cmocka_unit_test(pipeline_waiting__looks_again_in_time_whatever_is_said_meanwhile),
+        cmocka_unit_test(pipeline_loss_soon_after_the_start__is_not_waited_for),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL) != 0;
 }
