@@ -42,6 +42,7 @@ int brg_seat_open(struct brg_shell *s, struct brg_why *why) {
     char endpoint[BRG_ENDPOINT_BYTES], *listen = NULL;
     reset_core(seat);
     brg_peers_config_init(&config);
+    config.bytes_max = UINT64_MAX; /* the pool has the bound */
     if (s->options->listen != NULL) {
         (void)snprintf(endpoint, sizeof endpoint, "tcp://%s", s->options->listen);
         listen = endpoint;

@@ -26,7 +26,7 @@
 
 #define BRG_PEERS_MAX 16u            /* other workers of a placement that this one talks to */
 #define BRG_PEER_FETCHES_MAX 32u     /* objects on their way here, and those not taken yet */
-#define BRG_PEER_OBJECTS_MAX 128u    /* offered at once */
+#define BRG_PEER_OBJECTS_MAX 1024u   /* offered at once: two a microbatch, and what states take */
 #define BRG_PEER_PARKED_MAX 256u     /* Gets that wait here, of all peers */
 #define BRG_PEER_PARKED_EACH_MAX 64u /* of one */
 #define BRG_PEER_RECEIVE_MAX 16u     /* messages taken from one socket a turn */
