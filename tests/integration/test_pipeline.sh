@@ -83,7 +83,7 @@ at=$(run_field cut step)
 dismiss_workers
 stop "$coordinator" KILL
 the_coordinator c
-line_workers 2 listen
+line_workers 4 listen # two of them are spares
 ask resume cut --stages 2 >/dev/null
 until_run 60 cut finished
 tensors=$(tensors_of cut)
