@@ -24,6 +24,7 @@ struct search {
     const char *folder;
     const struct brg_model_spec *model;
     uint64_t run, at_most;
+    uint32_t looks_left; /* after this one */
 };
 
 /* ---- opening ---- */
@@ -63,14 +64,17 @@ static int is_gone(const char *folder, uint64_t step) {
            errno == ENOENT;
 }
 
-/* One look through the folder. errors: BRG_ECANCELED one of the list is gone: look again;
- * BRG_ENOENT; others of brg_shards_open; with the sentence */
+/* One look through the folder. errors: BRG_ECANCELED look again: one of the list is gone, or all
+ * had no manifest, as it is where one was finished and the one before it deleted while the folder
+ * was read; BRG_ENOENT; others of brg_shards_open; with the sentence */
 static int look(const struct search *f, struct brg_checkpoint_item *items, struct brg_shards **out,
                 struct brg_why *why) {
     struct brg_why last = {.text = "none was written yet"};
-    uint32_t count = 0;
+    uint32_t count = 0, whole = 0;
     int rc = brg_shards_list(f->folder, f->run, items, &count, why);
     if (rc != BRG_OK) return rc;
+    for (uint32_t i = 0; i < count; i++) whole += items[i].state != BRG_CHECKPOINT_UNFINISHED;
+    if (count > 0 && whole == 0 && f->looks_left > 0) return BRG_ECANCELED;
     for (uint32_t i = 0; i <= count; i++) {
         const struct brg_checkpoint_item start = {.step = 0, .state = BRG_CHECKPOINT_VALID};
         const struct brg_checkpoint_item item = i < count ? items[count - 1 - i] : start;
@@ -91,13 +95,12 @@ static int look(const struct search *f, struct brg_checkpoint_item *items, struc
 
 int brg_shards_newest(const char *folder, const struct brg_model_spec *model, uint64_t run,
                       uint64_t at_most, struct brg_shards **out, struct brg_why *why) {
-    const struct search search = {folder, model, run, at_most};
+    struct search search = {folder, model, run, at_most, LOOKS_MAX};
     struct brg_checkpoint_item *items = calloc(BRG_CHECKPOINT_LIST_MAX, sizeof *items);
     int rc = BRG_ECANCELED;
     *out = NULL;
     if (items == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
-    for (uint32_t i = 0; i < LOOKS_MAX && rc == BRG_ECANCELED; i++)
-        rc = look(&search, items, out, why);
+    while (rc == BRG_ECANCELED && search.looks_left-- > 0) rc = look(&search, items, out, why);
     free(items);
     if (rc != BRG_ECANCELED) return rc;
     return brg_why_set(why, BRG_ENOENT,
