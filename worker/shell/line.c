@@ -60,6 +60,8 @@ static void end_run(struct brg_line_seat *seat) {
     brg_seat_want_drop(seat);
     brg_seat_keep_end(seat);
     brg_source_fini(&seat->saved);
+    brg_buffer_release(seat->gradient);
+    seat->gradient = NULL;
     if (seat->engine != NULL && seat->run != 0) brg_engine_open(seat->engine, NULL, NULL);
     seat->run = seat->place.run = seat->learn.run = 0;
     seat->save_step = seat->save_generation = 0;
@@ -330,6 +332,10 @@ static void on_learn(struct brg_shell *s) {
         return;
     }
     seat->learn = *m;
+    for (uint32_t i = 0; i < BRG_SEAT_CLIPS_MAX; i++) { /* of what it learned before */
+        brg_buffer_release(seat->tails[i]);
+        seat->tails[i] = NULL;
+    }
     brg_seat_feed(s, (struct brg_holder_event){.type = BRG_HEV_LEARN,
                                                .epoch = s->in.epoch,
                                                .generation = m->generation,

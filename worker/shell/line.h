@@ -80,6 +80,8 @@ struct brg_line_seat {
     /* the step */
     struct brg_buffer *acts[BRG_LINE_MICROBATCHES_MAX], *grads[BRG_LINE_MICROBATCHES_MAX];
     struct brg_stage_step sums;
+    struct brg_buffer *gradient; /* reduced, of the step below; NULL: none yet */
+    uint64_t gradient_step;
     uint32_t backwards; /* microbatches that came back */
     uint64_t began_ns, microbatch_ns;
     struct brg_peers_stats stats; /* when the step began */
@@ -162,6 +164,7 @@ void brg_seat_drop_matrices(struct brg_line_seat *seat);
 void brg_seat_step_arrived(struct brg_shell *s, struct brg_peer_result *r);
 void brg_seat_step_answer(struct brg_shell *s, struct brg_engine_answer *a);
 void brg_seat_send_ready(struct brg_shell *s);
+void brg_seat_show_gradient(struct brg_shell *s);
 
 /* line_state.c */
 void brg_seat_want(struct brg_shell *s, const struct brg_holder_action *a);

@@ -283,6 +283,10 @@ void brg_seat_teach(struct brg_shell *s) {
     if (seat->core.held == BRG_HOLDER_NONE || seat->core.held != seat->engine_stage) return;
     seat->teaches = 1;
     freeze(seat, BRG_STATE_WEIGHTS | BRG_STATE_MOMENTS, BRG_SEAT_FOR_LEARNER);
+    /* The step that is READY is not in that state, and its gradient was made before this. */
+    if (seat->core.pending_step == seat->core.version + 1 &&
+        seat->gradient_step == seat->core.pending_step)
+        brg_seat_show_gradient(s);
 }
 
 /* Answers what the coordinator wants of the frozen state; what is not frozen yet waits. */

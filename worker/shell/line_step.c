@@ -149,21 +149,28 @@ static void computed(struct brg_shell *s, const struct brg_engine_answer *a, uin
 }
 
 /* The gradient of a step that a learner is to make, too. */
-static void show_gradient(struct brg_shell *s, struct brg_engine_answer *a) {
-    const struct brg_line_seat *seat = &s->seat;
+void brg_seat_show_gradient(struct brg_shell *s) {
+    struct brg_line_seat *seat = &s->seat;
+    const uint64_t step = seat->gradient_step;
     const struct brg_object object = {.kind = BRG_OBJECT_STATE,
                                       .run = seat->run,
-                                      .step = a->step,
+                                      .step = step,
                                       .unit = seat->core.stage,
                                       .microbatch = BRG_STATE_PART_GRADIENT};
-    if (!seat->teaches || a->out[0] == NULL) return;
-    if (a->step > BRG_SEAT_GRADIENTS_MAX) {
+    if (!seat->teaches || seat->gradient == NULL) return;
+    if (step > BRG_SEAT_GRADIENTS_MAX) {
         struct brg_object old = object;
-        old.step = a->step - BRG_SEAT_GRADIENTS_MAX;
+        old.step = step - BRG_SEAT_GRADIENTS_MAX;
         brg_peers_withdraw(seat->peers, &old, "that step is over");
     }
     brg_peers_retract(seat->peers, &object); /* of the step before it was aborted */
-    brg_seat_offer(s, &object, a->out[0]);
+    brg_seat_offer(s, &object, brg_buffer_hold(seat->gradient));
+}
+
+static void keep_gradient(struct brg_line_seat *seat, struct brg_engine_answer *a) {
+    brg_buffer_release(seat->gradient);
+    seat->gradient = a->out[0];
+    seat->gradient_step = a->step;
     a->out[0] = NULL;
 }
 
@@ -198,7 +205,8 @@ void brg_seat_step_answer(struct brg_shell *s, struct brg_engine_answer *a) {
     case BRG_ENGINE_REDUCE:
         seat->sums = a->sums;
         seat->microbatch_ns = a->sums.compute_ns / (own_count(seat) > 0 ? own_count(seat) : 1);
-        show_gradient(s, a);
+        keep_gradient(seat, a);
+        brg_seat_show_gradient(s);
         computed(s, a, BRG_TENSOR_LANE);
         break;
     default: break;
