@@ -171,16 +171,16 @@ int brg_checkpoint_insert(struct brg_checkpoint_item *items, uint32_t *count, ui
 }
 
 /* One entry of the folder; a name that is not a checkpoint's is none of our business. */
-static int examine(const char *folder, uint64_t run, const char *name, struct brg_checkpoint *c,
+static int examine(const struct brg_checkpoint_look *look, const char *name,
                    struct brg_checkpoint_item *items, uint32_t *count, struct brg_why *why) {
     char path[BRG_CHECKPOINT_PATH_BYTES];
     unsigned long long step = 0;
     if (sscanf(name, "ckpt-%20llu", &step) != 1 || step == 0) return BRG_OK;
-    if (strcmp(strrchr(brg_checkpoint_path(folder, step, "", path), '/') + 1, name) != 0)
+    if (strcmp(strrchr(brg_checkpoint_path(look->folder, step, "", path), '/') + 1, name) != 0)
         return BRG_OK;
 
     struct brg_why local;
-    const int rc = brg_checkpoint_read(folder, run, step, c, &local);
+    const int rc = look->read(look, step, &local);
     if (rc == BRG_OK) return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_VALID, why);
     if (rc == BRG_ENOENT)
         return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_UNFINISHED, why);
@@ -189,27 +189,35 @@ static int examine(const char *folder, uint64_t run, const char *name, struct br
     return brg_why_set(why, rc, "%s", local.text);
 }
 
-int brg_checkpoint_list(const char *folder, uint64_t run, struct brg_checkpoint_item *items,
+int brg_checkpoint_look(const struct brg_checkpoint_look *look, struct brg_checkpoint_item *items,
                         uint32_t *count, struct brg_why *why) {
-    int rc = BRG_OK;
-    struct brg_checkpoint *c = NULL;
-    DIR *d = NULL;
-
     *count = 0;
-    rc = check_folder_name(folder, why);
+    int rc = check_folder_name(look->folder, why);
     if (rc != BRG_OK) return rc;
-    d = opendir(folder);
+    DIR *d = opendir(look->folder);
     if (d == NULL && errno == ENOENT) return BRG_OK;
-    if (d == NULL) return brg_checkpoint_disk_error(folder, "listing it", why);
-    c = malloc(sizeof *c);
-    if (c == NULL) rc = brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
+    if (d == NULL) return brg_checkpoint_disk_error(look->folder, "listing it", why);
     for (uint32_t i = 0; rc == BRG_OK && i < FOLDER_ENTRIES_MAX; i++) {
         const struct dirent *entry = readdir(d);
         if (entry == NULL) break;
-        rc = examine(folder, run, entry->d_name, c, items, count, why);
+        rc = examine(look, entry->d_name, items, count, why);
     }
-    free(c);
     (void)closedir(d);
+    return rc;
+}
+
+static int read_step(const struct brg_checkpoint_look *look, uint64_t step, struct brg_why *why) {
+    return brg_checkpoint_read(look->folder, look->run, step, look->manifest, why);
+}
+
+int brg_checkpoint_list(const char *folder, uint64_t run, struct brg_checkpoint_item *items,
+                        uint32_t *count, struct brg_why *why) {
+    struct brg_checkpoint *c = malloc(sizeof *c);
+    *count = 0;
+    if (c == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
+    const struct brg_checkpoint_look look = {folder, run, c, read_step};
+    const int rc = brg_checkpoint_look(&look, items, count, why);
+    free(c);
     return rc;
 }
 

@@ -54,6 +54,21 @@ BRG_CHECK int brg_checkpoint_manifest_write(const char *path, struct brg_checkpo
 BRG_CHECK int brg_checkpoint_manifest_read(const char *path, struct brg_checkpoint *c,
                                            struct brg_why *why);
 
+/* How the checkpoints of one format are looked through. */
+struct brg_checkpoint_look {
+    const char *folder;
+    uint64_t run;
+    void *manifest; /* scratch of `read` */
+    /* The manifest of a step. errors: BRG_ENOENT none; BRG_ECORRUPT damaged; of base/file.h */
+    int (*read)(const struct brg_checkpoint_look *look, uint64_t step, struct brg_why *why);
+};
+
+/* brg_checkpoint_look - all checkpoints of the folder, by rising step.
+ * shape: out items [BRG_CHECKPOINT_LIST_MAX]; errors: those of `read` and of the folder */
+BRG_CHECK int brg_checkpoint_look(const struct brg_checkpoint_look *look,
+                                  struct brg_checkpoint_item *items, uint32_t *count,
+                                  struct brg_why *why);
+
 /* brg_checkpoint_path - the folder of a checkpoint (file ""), or a file in it.
  * shape: out [BRG_CHECKPOINT_PATH_BYTES]; returns out */
 const char *brg_checkpoint_path(const char *folder, uint64_t step, const char *file, char *out);

@@ -1,48 +1,20 @@
 /* Which checkpoints a folder holds, and which of them go. */
-#include <dirent.h>
-#include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "coordinator/shell/shards_private.h"
 
-#define FOLDER_ENTRIES_MAX 100000u
-
-/* One entry of the folder; a name that is not a checkpoint's is none of our business. */
-static int examine(const char *folder, uint64_t run, const char *name,
-                   struct brg_shards_manifest *m, struct brg_checkpoint_item *items,
-                   uint32_t *count, struct brg_why *why) {
-    char path[BRG_CHECKPOINT_PATH_BYTES];
-    unsigned long long step = 0;
-    if (sscanf(name, "ckpt-%20llu", &step) != 1 || step == 0) return BRG_OK;
-    if (strcmp(strrchr(brg_checkpoint_path(folder, step, "", path), '/') + 1, name) != 0)
-        return BRG_OK;
-
-    struct brg_why local;
-    const int rc = brg_shards_manifest_read(folder, run, step, m, &local);
-    if (rc == BRG_OK) return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_VALID, why);
-    if (rc == BRG_ENOENT)
-        return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_UNFINISHED, why);
-    if (rc == BRG_ECORRUPT)
-        return brg_checkpoint_insert(items, count, step, BRG_CHECKPOINT_DAMAGED, why);
-    return brg_why_set(why, rc, "%s", local.text);
+static int read_step(const struct brg_checkpoint_look *look, uint64_t step, struct brg_why *why) {
+    return brg_shards_manifest_read(look->folder, look->run, step, look->manifest, why);
 }
 
 int brg_shards_list(const char *folder, uint64_t run, struct brg_checkpoint_item *items,
                     uint32_t *count, struct brg_why *why) {
-    int rc = BRG_OK;
-    *count = 0;
-    DIR *d = opendir(folder);
-    if (d == NULL && errno == ENOENT) return BRG_OK;
-    if (d == NULL) return brg_checkpoint_disk_error(folder, "listing it", why);
     struct brg_shards_manifest *m = malloc(sizeof *m);
-    if (m == NULL) rc = brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
-    for (uint32_t i = 0; rc == BRG_OK && i < FOLDER_ENTRIES_MAX; i++) {
-        const struct dirent *entry = readdir(d);
-        if (entry == NULL) break;
-        rc = examine(folder, run, entry->d_name, m, items, count, why);
-    }
+    *count = 0;
+    if (m == NULL) return brg_why_set(why, BRG_ENOMEM, "no memory left for a checkpoint");
+    const struct brg_checkpoint_look look = {folder, run, m, read_step};
+    const int rc = brg_checkpoint_look(&look, items, count, why);
     free(m);
-    (void)closedir(d);
     return rc;
 }
 
