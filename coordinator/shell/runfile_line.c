@@ -2,7 +2,6 @@
 #include "coordinator/shell/runfile_private.h"
 
 #include "model/stage.h"
-#include "recovery/parity.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 #define MICROBATCHES_MAX 256u
 #define EVAL_MICROBATCHES_MAX 64u /* objects of held-out ones that the wire has numbers for */
 #define EVAL_SAMPLES_DEFAULT 256u
-#define PARITY_GROUP_DEFAULT 3u
 
 static int has_rung(const struct brg_run_config *c, uint32_t rung) {
     const struct brg_ladder_config *ladder = &c->recovery.ladder;
@@ -77,12 +75,6 @@ void brg_run_line_derive(struct reader *r) {
     if (brg_key_wants(r, "recovery.shadow_int8", "recovery.shadow_moments")) {
         c->recovery.shadow_int8 = !c->recovery.shadow_moments;
         brg_key_derived(r, "recovery.shadow_int8");
-    }
-    if (brg_key_wants(r, "recovery.parity_group", "pipeline.stages")) {
-        const uint32_t most = c->pipeline.stages > 2 ? c->pipeline.stages - 1 : 0;
-        if (!has_rung(c, BRG_RUNG_SHADOW)) c->recovery.parity_group = PARITY_GROUP_DEFAULT;
-        if (c->recovery.parity_group > most) c->recovery.parity_group = most;
-        brg_key_derived(r, "recovery.parity_group");
     }
 }
 
@@ -151,22 +143,31 @@ static void check_microbatches(struct reader *r) {
     }
 }
 
-static void check_parity(struct reader *r) {
+/* What a later version is to do: accepting it now would promise what no worker does. */
+static void check_unbuilt(struct reader *r) {
     const struct brg_run_config *c = r->config;
-    const uint32_t group = c->recovery.parity_group, stages = c->pipeline.stages;
-    if (!brg_key_given(r, "recovery.parity_group") || group == 0) return;
-    if (stages < 3 || group < 2) {
-        brg_fault_add(r->faults, brg_key_line(r, "recovery.parity_group", NULL), "recovery",
-                      "parity_group",
-                      "a parity takes a group of 2 stages and somebody outside it: set it to 2 or "
-                      "more and stages to 3 or more, or take the shadow rung");
-    } else if (brg_parity_groups(stages, group) < 2) {
-        brg_fault_add(r->faults, brg_key_line(r, "recovery.parity_group", NULL), "recovery",
-                      "parity_group",
-                      "%" PRIu32 " puts all %" PRIu32
-                      " stages into one group, and nobody is left to keep its parity: set it to "
-                      "%" PRIu32 " or less",
-                      group, stages, stages - 1);
+    const struct {
+        const char *section, *name;
+        int is_set;
+        const char *sentence;
+    } keys[] = {
+        {"pipeline", "step_timeout", c->pipeline.step_timeout_ns != 0,
+         "a worker that hangs is not replaced by time yet, only one that is silent for a lease: "
+         "set it to auto or remove it"},
+        {"recovery", "parity_group", c->recovery.parity_group != 0,
+         "workers keep no parity yet, and the rung is passed over: set it to 0 or remove it, and "
+         "take the shadow rung"},
+        {"recovery", "probe", c->recovery.probe != 0,
+         "workers do not try other candidates than the mix yet: set it to false or remove it"},
+        {"recovery", "distil", c->recovery.distil_steps != 0,
+         "workers do not fit a mix yet (bench_recovery trains with it): set it to 0 or remove it"},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "%s.%s", keys[i].section, keys[i].name);
+        if (!keys[i].is_set || !brg_key_valid(r, path)) continue;
+        brg_fault_add(r->faults, brg_key_line(r, path, NULL), keys[i].section, keys[i].name, "%s",
+                      keys[i].sentence);
     }
 }
 
@@ -175,9 +176,7 @@ static int cures(const struct brg_run_config *c) {
     const int others = c->pipeline.stages > 1;
     return has_rung(c, BRG_RUNG_CHECKPOINT) || has_rung(c, BRG_RUNG_RANDOM) ||
            (has_rung(c, BRG_RUNG_REPLICA) && c->pipeline.lanes > 1) ||
-           (has_rung(c, BRG_RUNG_SHADOW) && others) ||
-           (has_rung(c, BRG_RUNG_NEIGHBOURS) && others) ||
-           (has_rung(c, BRG_RUNG_PARITY) && c->recovery.parity_group > 0);
+           (has_rung(c, BRG_RUNG_SHADOW) && others) || (has_rung(c, BRG_RUNG_NEIGHBOURS) && others);
 }
 
 static void check_recovery(struct reader *r) {
@@ -207,7 +206,6 @@ static void check_recovery(struct reader *r) {
             rec->ladder.stale_max, rec->shadow_every - 1, rec->shadow_every);
     }
     if (!brg_key_valid(r, "pipeline.stages") || !brg_key_valid(r, "pipeline.replicas")) return;
-    check_parity(r);
     if (!cures(c)) {
         brg_fault_add(r->faults, brg_key_line(r, "recovery.ladder", NULL), "recovery", "ladder",
                       "has no rung that could bring a stage back with %" PRIu32
@@ -220,6 +218,7 @@ void brg_run_line_check(struct reader *r) {
     if (!brg_key_valid(r, "kind") || !brg_run_is_line(r->config)) return;
     check_model(r);
     check_microbatches(r);
+    check_unbuilt(r);
     check_recovery(r);
 }
 
@@ -236,9 +235,6 @@ int brg_run_config_restage(struct brg_run_config *config, uint32_t stages, struc
     again->pipeline.stages = stages;
     again->workers = stages * again->pipeline.lanes;
     again->min_workers = stages;
-    if (again->recovery.parity_group >= stages) {
-        again->recovery.parity_group = stages > 2 ? stages - 1 : 0;
-    }
     rc = stages == 0 || stages > BRG_STAGES_MAX
              ? brg_why_set(why, BRG_EINVAL, "a pipeline has 1 to %u stages", BRG_STAGES_MAX)
              : brg_run_config_check(again, why);

@@ -379,15 +379,15 @@ const struct key brg_runfile_keys[] = {
      "quarter, in blocks with a scale each. The error that rounding makes is reported."},
     {"pipeline", "step_timeout", KEY_TIMEOUT, FIELD(pipeline.step_timeout_ns), SECONDS(0.1),
      SECONDS(604800), NULL, "auto", NULL, "kind", LINE,
-     "A worker that has not finished its part of a step after this, although it has all it needs, "
-     "is replaced. auto: 20 times what a step is measured to take."},
+     "To be: a worker that has not finished its part of a step after this is replaced. Runs take "
+     "auto only, by which one that is silent for a lease is replaced, and one that hangs is not."},
 
     {"recovery", "ladder", KEY_LADDER, FIELD(recovery.ladder), 0, 0, rungs, NULL,
      "[replica, shadow, parity, neighbours, checkpoint]", "kind", LINE,
      "Ways in which a lost stage comes back: the first that is possible is taken. replica: from "
-     "another holder, exact. shadow: its own stale copy. parity: out of the XOR of its group. "
-     "neighbours: a mix or copy of other stages. checkpoint: the whole run goes back. random: a "
-     "fresh start, for comparison."},
+     "another holder, exact. shadow: its own stale copy. parity: out of the XOR of its group, "
+     "which workers do not keep yet, so it is passed over. neighbours: a mix of other stages. "
+     "checkpoint: the whole run goes back. random: a fresh start, for comparison."},
     {"recovery", "shadow_every", KEY_COUNT, FIELD(recovery.shadow_every), 1, BRG_SHADOW_EVERY_MAX,
      NULL, "10", NULL, "recovery.ladder", BIT(BRG_RUNG_SHADOW) | BIT(BRG_RUNG_PARITY),
      "Steps in which a stage's shadow is renewed, one slice a step: the oldest slice of a whole "
@@ -401,24 +401,22 @@ const struct key brg_runfile_keys[] = {
      "true: slices travel as int8 changes, a quarter of the traffic; what one rounds away is in "
      "the next."},
     {"recovery", "parity_group", KEY_COUNT, FIELD(recovery.parity_group), 0, BRG_LADDER_STAGES_MAX,
-     NULL, NULL, "3 where shadow is not in the ladder, else 0", "recovery.ladder",
-     BIT(BRG_RUNG_PARITY),
-     "Stages that share one parity; 0: none is kept, since shadows are. Less than stages, so that "
-     "somebody outside the group can keep it."},
+     NULL, "0", NULL, "recovery.ladder", BIT(BRG_RUNG_PARITY),
+     "Stages that share one parity. Measured by bench_recovery; runs take 0 only: none is kept."},
     {"recovery", "stale_max", KEY_NUMBER, FIELD(recovery.ladder.stale_max), 0, 1e9, NULL, "0", NULL,
      "recovery.ladder", BIT(BRG_RUNG_SHADOW) | BIT(BRG_RUNG_PARITY),
      "Steps that a shadow or a parity may be behind to be used; 0: any."},
     {"recovery", "exponent", KEY_COUNT, FIELD(recovery.exponent), 0, 2, NULL, "2", NULL,
      "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
      "Neighbours are mixed in shares of their gradients' norms to this power; 0: equal shares."},
-    {"recovery", "probe", KEY_BOOL, FIELD(recovery.probe), 0, 1, NULL, "true", NULL,
+    {"recovery", "probe", KEY_BOOL, FIELD(recovery.probe), 0, 1, NULL, "false", NULL,
      "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
      "true: held-out samples choose among the mix, a copy of one neighbour and passing the stage "
-     "over."},
+     "over. Measured by bench_recovery; runs take false only."},
     {"recovery", "distil", KEY_COUNT, FIELD(recovery.distil_steps), 0, 1000, NULL, "0", NULL,
      "recovery.ladder", BIT(BRG_RUNG_NEIGHBOURS),
      "Steps in which a mix is fitted to what the stage got and gave last, before the line goes "
-     "on."},
+     "on. Measured by bench_recovery; runs take 0 only."},
     {"recovery", "swap", KEY_SHARE, FIELD(recovery.swap), 0, 1, NULL, "0%", NULL, "recovery.ladder",
      BIT(BRG_RUNG_NEIGHBOURS),
      "Share of the microbatches that pass the first and the last two stages in swapped order "
