@@ -91,10 +91,10 @@ static const struct brg_cli_verb verb = {
     .summary = "work for a coordinator on this machine",
     .about =
         "Joins the coordinator at URL and computes what it is given, until it is told to\n"
-        "stop. It only dials out and needs no open port (but see --listen). If the coordinator "
-        "goes away it\n"
-        "keeps calling, and says every 10 seconds what it tried. It may be killed at any\n"
-        "time: started again with the same --state it is the same worker.\n"
+        "stop. It only dials out and needs no open port (but see --listen). If the\n"
+        "coordinator goes away it keeps calling, and says every 10 seconds what it tried.\n"
+        "It may be killed at any time: started again with the same --state it is the same\n"
+        "worker.\n"
         "\n"
         "A notice of preemption (--spot) is obeyed as SIGTERM is: the coordinator is told\n"
         "first, what is held is handed over, and the worker leaves before the machine goes.\n"
